@@ -1,0 +1,1 @@
+"""Past-only columns, labels, windows and splits."""

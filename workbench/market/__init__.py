@@ -1,0 +1,1 @@
+"""Prices in: one source a file, one contract, checked and cached."""

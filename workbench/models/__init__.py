@@ -1,0 +1,1 @@
+"""Networks, one a file: (batch, time, feature) in, (batch, output) out."""

@@ -1,0 +1,1 @@
+"""Positions become money in one place."""

@@ -1,0 +1,1 @@
+"""Fitting, predicting, saving."""
