@@ -1,0 +1,66 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.models.scaling import ForecastScaling, InputScaling
+
+
+def test_nothing_happens_until_it_is_fitted():
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(InputScaling(4)(x), x)
+    assert torch.equal(ForecastScaling()(x[0, :, :1]), x[0, :, :1])
+
+
+def test_three_bars_worked_by_hand():
+    scaling = InputScaling(2).fit_(torch.tensor([2.0, 10.0]), torch.tensor([0.5, 5.0]))
+    x = torch.tensor([[[1.0, 10.0], [2.0, 0.0], [3.0, 25.0]]])
+    assert scaling(x).tolist() == [[[-2.0, 0.0], [0.0, -2.0], [2.0, 3.0]]]
+
+
+@given(st.integers(0, 1000))
+def test_the_bars_it_was_fitted_on_come_out_with_mean_0_and_spread_1(seed):
+    x = torch.randn(1, 50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 7 + 3
+    scaling = InputScaling(3).double().fit_(x[0].mean(0), x[0].std(0, unbiased=False))
+    torch.testing.assert_close(scaling(x)[0].mean(0), torch.zeros(3).double(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        scaling(x)[0].std(0, unbiased=False), torch.ones(3).double(), rtol=0, atol=1e-9
+    )
+
+
+def test_a_column_that_never_moves_is_centred_only():
+    scaling = InputScaling(2).fit_(torch.tensor([0.1, 5.0]), torch.tensor([1e-9, 0.0]))
+    assert scaling(torch.tensor([[[0.1, 6.0]]])).tolist() == [[[0.0, 1.0]]]
+
+
+def test_the_statistics_travel_with_the_weights_and_are_not_trained():
+    scaling = InputScaling(2).fit_(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    other = InputScaling(2)
+    other.load_state_dict(scaling.state_dict())
+    assert other.mean.tolist() == [1.0, 2.0]
+    assert other.std.tolist() == [3.0, 4.0]
+    assert list(scaling.parameters()) == []
+
+
+def test_forecasts_come_out_in_the_labels_own_units():
+    scaling = ForecastScaling().fit_(torch.tensor(0.001), torch.tensor(0.02))
+    expected = torch.tensor([[-0.019], [0.001], [0.041]])
+    torch.testing.assert_close(scaling(torch.tensor([[-1.0], [0.0], [2.0]])), expected)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([1.0], [1.0], r"shape \(2,\)"),
+        ([1.0, float("nan")], [1.0, 1.0], "finite"),
+        ([1.0, 1.0], [1.0, -1.0], "not negative"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        InputScaling(2).fit_(torch.tensor(mean), torch.tensor(std))
+
+
+def test_windows_with_other_features_are_refused():
+    with pytest.raises(ValueError, match="built for 2 features and got windows of 3"):
+        InputScaling(2)(torch.zeros(1, 1, 3))

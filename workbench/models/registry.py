@@ -1,0 +1,119 @@
+"""Networks by name, with defaults that train in seconds on a laptop."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from workbench.models.recurrent import LSTMModel
+from workbench.models.seeds import seeded
+from workbench.models.spec import ModelSpec, WindowsLike
+from workbench.models.transformer import TradingTransformer
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the registry: its class, what differs here from the class's defaults, and a sentence."""
+
+    network: Callable[..., nn.Module]
+    defaults: dict[str, Any]
+    what: str
+
+
+NETWORKS = {
+    "transformer": Entry(
+        TradingTransformer,
+        {"d_model": 32, "n_heads": 4, "n_layers": 2, "d_ff": 128},
+        "transformer encoder, read at the last bar",
+    ),
+    "lstm": Entry(LSTMModel, {"n_layers": 1}, "LSTM, read at the last bar"),
+}
+FROM_WINDOWS = ("input_dim", "n_classes", "task")  # what the windows decide, not the caller
+
+
+def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any) -> nn.Module:
+    """Build a network for these windows, its first weights drawn from `seed`.
+
+    Parameters
+    ----------
+    name
+        A name from `list_models()`.
+    windows
+        The windows it will read: their features, lookback, task and classes.
+    seed
+        Same seed, same weights; the caller's own random state is left as it was.
+    **overrides
+        Options of the network in place of the registry's defaults, such as d_model=64.
+
+    Returns
+    -------
+    nn.Module
+        Maps (batch, time, feature) to (batch, output); `.spec` says how it was built.
+    """
+    options = options_for(name, windows.lookback, overrides)
+    spec = ModelSpec(
+        name=name,
+        options=options,
+        feature_names=tuple(windows.feature_names),
+        lookback=windows.lookback,
+        task=windows.task,
+        classes=tuple(windows.classes),
+        seed=seed,
+    )
+    return rebuild(spec)
+
+
+def rebuild(spec: ModelSpec) -> nn.Module:
+    """Build the untrained network that `spec` describes."""
+    shape: dict[str, Any] = {"input_dim": len(spec.feature_names), "task": spec.task}
+    if spec.task == "classification":
+        shape["n_classes"] = len(spec.classes)
+    with seeded(spec.seed):
+        model = entry(spec.name).network(**shape, **spec.options)
+    model.spec = spec  # pyright: ignore[reportArgumentType]  (nn.Module's stub knows tensors and modules only)
+    return model
+
+
+def list_models() -> pd.DataFrame:
+    """Return the networks by name: what each is, its class, and the options it is built with by default."""
+    rows = {name: [e.what, e.network.__name__, options_for(name, 0, {})] for name, e in NETWORKS.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["what", "class", "options"])
+    return table.rename_axis("name")
+
+
+def entry(name: str) -> Entry:
+    """Return the registry's entry, or raise ValueError with the names there are."""
+    if name not in NETWORKS:
+        raise ValueError(f"There is no model {name!r}. {one_of(name, NETWORKS)}")
+    return NETWORKS[name]
+
+
+def options_for(name: str, lookback: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return every option that `name` will be built with; an unknown one is refused."""
+    found = entry(name)
+    known = {
+        option: parameter.default
+        for option, parameter in inspect.signature(found.network).parameters.items()
+        if option not in FROM_WINDOWS
+    }
+    for option in overrides:
+        if option in FROM_WINDOWS:
+            raise ValueError(f"{option} follows from the windows; change the features or the labels instead.")
+        if option not in known:
+            raise ValueError(f"The model {name!r} has no option {option!r}. {one_of(option, known)}")
+    options = known | found.defaults | overrides
+    if "max_seq_len" in options and "max_seq_len" not in overrides:
+        options["max_seq_len"] = max(options["max_seq_len"], lookback)
+    return options
+
+
+def one_of(wrong: str, right: Iterable[str]) -> str:
+    """Return the sentence that helps after a name that doesn't exist."""
+    names = list(right)
+    near = difflib.get_close_matches(wrong, names, n=1)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{guess}There are: {', '.join(names)}."

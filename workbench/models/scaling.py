@@ -1,0 +1,81 @@
+"""The training set's mean and spread, kept inside the model so that they travel with its weights."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class InputScaling(nn.Module):
+    """Bring each feature to mean 0 and standard deviation 1 by the statistics of the training bars.
+
+    Does nothing until `fit_` is called. The statistics are buffers: saved with the weights, moved with
+    the module, never trained.
+
+    Parameters
+    ----------
+    n_features
+        Width of the windows.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("std", torch.ones(n_features))
+
+    def fit_(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> "InputScaling":
+        """Take these statistics in place. A column that never moves (std 0) is centred only."""
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
+            raise ValueError(
+                f"mean and std must have shape {tuple(self.mean.shape)}, one number a feature. "
+                f"Got {tuple(mean.shape)} and {tuple(std.shape)}."
+            )
+        self.mean.copy_(mean)
+        self.std.copy_(_spread(mean, std))
+        return self
+
+    def forward(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch time feature"]:
+        """Return (x − mean) / std; a wrong number of features is refused."""
+        if x.size(-1) != self.mean.numel():
+            raise ValueError(
+                f"The model was built for {self.mean.numel()} features and got windows of {x.size(-1)}. "
+                "Make the windows from the same feature columns, or build a model for these."
+            )
+        return (x - self.mean) / self.std
+
+
+class ForecastScaling(nn.Module):
+    """Bring a forecast from the training labels' standard units back to the labels' own.
+
+    A daily return is a hundredth: without this a network spends its first epochs learning to be small.
+    Does nothing until `fit_` is called.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+
+    def fit_(self, mean: Float[Tensor, ""], std: Float[Tensor, ""]) -> "ForecastScaling":
+        """Take these statistics of the training labels in place."""
+        self.mean.copy_(mean)
+        self.std.copy_(_spread(mean, std))
+        return self
+
+    def forward(self, forecast: Float[Tensor, "batch output"]) -> Float[Tensor, "batch output"]:
+        """Return forecast · std + mean."""
+        return forecast * self.std + self.mean
+
+
+def _spread(mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return std, with 1 where the values never move."""
+    if not (mean.isfinite().all() and std.isfinite().all() and (std >= 0).all()):
+        raise ValueError(f"mean and std must be finite and std not negative, got {mean} and {std}.")
+    # Below float32's resolution the spread of a constant is rounding, not movement.
+    still = std <= torch.finfo(torch.float32).eps * mean.abs()
+    return torch.where(still, torch.ones_like(std), std)
