@@ -1,0 +1,85 @@
+"""What capture hands on: the attention maps of one pass."""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class NoAttentionFound(ValueError):
+    """A model ran and no attention was seen; the message says why."""
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """The attention weights of one pass of a model, layer by layer.
+
+    Attributes
+    ----------
+    layers
+        One tensor (batch, head, query, key) a layer, in the order computed; rows sum to one.
+    names
+        The path of each layer's module, such as `layers.0.attention`.
+    kinds
+        `self`, `cross`, or `last` (self-attention of the last query alone), one a layer.
+    allowed
+        True where the mask lets a query look at a key, broadcastable to the layer; None where all is allowed.
+    output
+        What the model returned.
+    """
+
+    layers: tuple[Float[Tensor, "_ _ _ _"], ...]
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    allowed: tuple[Bool[Tensor, "..."] | None, ...]
+    output: Tensor | tuple | object = None
+
+    @classmethod
+    def of(cls, layers: Sequence[Tensor]) -> "AttentionMaps":
+        """Take self-attention weights (batch, head, query, key) that come from elsewhere, first layer first."""
+        for i, layer in enumerate(layers):
+            if layer.ndim != 4 or layer.shape[-1] != layer.shape[-2]:
+                raise ValueError(
+                    f"layer {i} must have shape (batch, head, query, key) with as many queries as keys; "
+                    f"got {tuple(layer.shape)}"
+                )
+        if not layers:
+            raise ValueError("there are no maps; attention_maps(model, x) gives them")
+        names = tuple(f"layer {i}" for i in range(len(layers)))
+        return cls(tuple(layers), names, ("self",) * len(layers), (None,) * len(layers))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def causal(self) -> bool:
+        """Whether no self-attention layer lets a query look at a later key."""
+        squares = [allowed for allowed, kind in zip(self.allowed, self.kinds, strict=True) if kind == "self"]
+        return bool(squares) and all(
+            allowed is not None and not bool(allowed.triu(1).any()) for allowed in squares
+        )
+
+    def select(self, pattern: str) -> "AttentionMaps":
+        """Return the layers whose name, or kind, matches a pattern such as `encoder.*` or `self`."""
+        chosen = [
+            i
+            for i, (name, kind) in enumerate(zip(self.names, self.kinds, strict=True))
+            if fnmatch.fnmatch(name, pattern) or kind == pattern
+        ]
+        if not chosen:
+            raise ValueError(f"no layer matches {pattern!r}; there are {', '.join(self.names)}")
+        return replace(
+            self,
+            layers=tuple(self.layers[i] for i in chosen),
+            names=tuple(self.names[i] for i in chosen),
+            kinds=tuple(self.kinds[i] for i in chosen),
+            allowed=tuple(self.allowed[i] for i in chosen),
+        )
+
+    def __repr__(self) -> str:
+        shapes = sorted({tuple(layer.shape) for layer in self.layers})
+        what = ", ".join("×".join(map(str, shape)) for shape in shapes)
+        kinds = "/".join(dict.fromkeys(self.kinds))
+        return f"AttentionMaps({len(self)} layers of {kinds}-attention, batch×head×query×key {what})"
