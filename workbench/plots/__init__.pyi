@@ -1,0 +1,10 @@
+from .attributions import attribution as attribution
+from .candles import prices as prices
+from .grid import attention_grid as attention_grid
+from .maps import importance as importance
+from .maps import rollout as rollout
+from .money import backtest as backtest
+from .outcomes import attention_by_outcome as attention_by_outcome
+from .portfolio import portfolio_bars as portfolio_bars
+from .style import theme as theme
+from .training import history as history
