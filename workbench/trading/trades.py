@@ -1,0 +1,75 @@
+"""What the orders amount to: the list of trades, and what each decision earned."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from workbench.trading.engine import Book
+from workbench.trading.tape import Tape
+
+
+def round_trips(tape: Tape, book: Book, cost: float | int = 0.0) -> pd.DataFrame:
+    """Trades: each runs from the fill that gives an asset's position its sign to the fill that takes it away.
+
+    Returns are those of one unit held from entry to exit; changes of size in between do not touch them.
+
+    Returns
+    -------
+    DataFrame
+        One row a trade, by asset, then entry: `ticker`, `side` (1 long, −1 short), `entry_date`, `exit_date`,
+        `entry_price`, `exit_price`, `gross_return` = side · (exit/entry − 1), `net_return` = gross_return −
+        cost · (1 + exit/entry), `bars` held, `open`. An open trade has no exit: NaT and NaN. A trade the
+        account's ruin closed exits at that bar.
+    """
+    side = np.sign(book.weights).astype(np.int8)
+    asset, bar = np.nonzero(np.diff(side, axis=0, prepend=np.int8(0)).T)
+    last = np.diff(asset, append=-1) != 0  # the asset's last change: nothing takes it away
+    entered = side[bar, asset] != 0
+    entry, exit_ = bar[entered], np.append(bar[1:], 0)[entered]
+    asset, unclosed = asset[entered], last[entered]
+    entry_price = tape.fills[entry, asset]
+    exit_price = tape.fills[exit_, asset]
+    if book.ruin is not None and book.closing is not None:
+        ruined = unclosed | (exit_ > book.ruin)
+        exit_ = np.where(ruined, book.ruin, exit_)
+        exit_price = np.where(ruined, book.closing[asset], exit_price)
+        unclosed = np.zeros_like(unclosed)
+    held_until = np.where(unclosed, len(tape.dates) - 1, exit_)
+    exit_price = np.where(unclosed, np.nan, exit_price)
+    direction = side[entry, asset].astype(np.int64)
+    ratio = exit_price / entry_price
+    return pd.DataFrame(
+        {
+            "ticker": pd.Index(tape.tickers, dtype="str").take(asset),
+            "side": direction,
+            "entry_date": tape.dates[entry],
+            "exit_date": tape.dates[held_until].where(~unclosed),
+            "entry_price": entry_price,
+            "exit_price": exit_price,
+            "gross_return": direction * (ratio - 1),
+            "net_return": direction * (ratio - 1) - cost * (1 + ratio),
+            "bars": held_until - entry,
+            "open": unclosed,
+        }
+    )
+
+
+def decision_outcomes(tape: Tape, book: Book, cost: float | int = 0.0) -> Float[np.ndarray, "bar asset"]:
+    """Net return of each decision over its own bar: from its fill to the fill of the next bar's decision.
+
+    position · (next fill / fill − 1) − cost · |position − position before|, per unit of the asset's share of
+    the capital. NaN where the decision is flat, was not taken, could not be filled at both ends, fills after
+    the last bar of the run, or comes after ruin.
+    """
+    outcomes = np.full(tape.decisions.shape, np.nan)
+    known = len(tape.dates) - tape.lag - 1
+    if book.ruin is not None:
+        known = min(known, book.ruin - tape.lag)
+    if known <= 0:
+        return outcomes
+    position = tape.decisions[:known]
+    moves = tape.fills[tape.lag + 1 : tape.lag + 1 + known] / tape.fills[tape.lag : tape.lag + known] - 1
+    fees = cost * np.abs(np.diff(position, axis=0, prepend=0.0))
+    live = tape.decided[:known, None] & (position != 0)
+    outcomes[:known] = np.where(live, position * moves - fees, np.nan)
+    return outcomes
