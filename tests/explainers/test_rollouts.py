@@ -150,8 +150,10 @@ def test_a_last_layer_of_one_query_gives_the_last_row():
     expected = rollout(maps)[:, -1]
     torch.testing.assert_close(rollout(pruned)[:, 0], expected)
     torch.testing.assert_close(rollout(pruned, position=-1), expected)
-    with pytest.raises(ValueError, match="full=True"):
+    with pytest.raises(ValueError, match="position 0 was not computed.*full=True"):
         rollout(pruned, position=0)
+    with pytest.raises(ValueError, match="discard ranks every entry.*full=True"):
+        rollout(pruned, discard=0.1)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch):

@@ -37,7 +37,7 @@ def torch_twin(ours: MultiHeadAttention) -> nn.MultiheadAttention:
     twin = nn.MultiheadAttention(ours.w_q.in_features, ours.n_heads, batch_first=True).double().eval()
     with torch.no_grad():
         twin.in_proj_weight.copy_(torch.cat([ours.w_q.weight, ours.w_k.weight, ours.w_v.weight]))
-        twin.in_proj_bias.copy_(torch.cat([ours.w_q.bias, ours.w_k.bias, ours.w_v.bias]))
+        twin.in_proj_bias.copy_(torch.cat([ours.w_q.bias, torch.randn_like(ours.w_q.bias), ours.w_v.bias]))
         twin.out_proj.weight.copy_(ours.w_o.weight)
         twin.out_proj.bias.copy_(ours.w_o.bias)
     return twin

@@ -1,21 +1,23 @@
 """Rollout of many windows in the passes that predict them.
 
-The weights of a few windows at a time are kept, or, where windows are long, computed again from queries and keys
-in blocks; one row goes down the layers. So an explained pass costs about what an unexplained one does.
+The weights of a few windows at a time are kept, or, where windows are long, computed again from queries and
+keys in blocks; one row goes down the layers. So an explained pass costs about what an unexplained one does.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.explainers.capture import Recorder, check_seen, checked_module, device_of, watching
+from workbench.explainers.capture import Recorder, check_seen, checked_module, watching
 from workbench.explainers.null import uniform_layer
 from workbench.explainers.rollouts import RolloutOptions, chain, check_stack, one_hot
 from workbench.explainers.softmax import AttentionLayer, Shelf
 from workbench.features.windows import Windows
+from workbench.models.spec import check_windows
+from workbench.training.coverage import check_finite
+from workbench.training.prediction import check_output, placement
 
 KEPT_BYTES = 2**20  # attention weights of one batch and layer: what stays in a core's caches
 LONG = 256  # bars from which computing weights again costs less than keeping them
@@ -28,46 +30,45 @@ def rollout_pass(
 
     The null is (time,) where the mask is the same for every window, else (window, time).
     """
+    check_windows(model, windows)
+    check_finite(windows)
     module = checked_module(model, windows.batch(slice(0, 1)))
     index = _index(position, windows.lookback)
-    last = index == windows.lookback - 1
+    # What is weakest over a whole map is known only when all its queries are computed.
+    full = index != windows.lookback - 1 or options.discard > 0
     rows, nulls, outputs = [], [], []
     null: Tensor | None = None
     keep = Shelf(reuse=True) if windows.lookback < LONG else None
-    with torch.no_grad(), watching(module, full=not last, keep=keep, named=False) as recorder:
+    with torch.no_grad(), watching(module, full=full, keep=keep, named=False) as recorder:
         for x in _batches(module, windows, recorder):
             recorder.clear()
-            outputs.append(_output(module(x), module))
+            output = module(x)
+            check_output(output, len(x), windows)
+            outputs.append(output)
             _check(module, recorder, windows, options)
             layers = recorder.layers[options.start_layer :]
             top = one_hot(index, windows.lookback, like=outputs[-1], batch=len(x))
             rows.append(chain(layers, top, options))
             if null is None or _own_mask(layers, len(x)):
-                null = chain([uniform_layer(layer) for layer in layers], top, RolloutOptions("mean", options.residual))
+                null = chain(
+                    [uniform_layer(layer) for layer in layers], top, RolloutOptions("mean", options.residual)
+                )
             nulls.append(null[:1].expand(len(x), -1) if len(null) != len(x) else null)
     scores = torch.cat(rows).cpu()
-    _check_finite(scores, windows)
+    _check_scores(scores, windows)
     return scores, _shortened(torch.cat(nulls).cpu()), torch.cat(outputs).cpu()
 
 
 def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterator[Tensor]:
     """Yield batches as large as the weights of one layer allow; the first, of one window, says how large."""
-    device = device_of(module, windows.bars)
+    device, dtype = placement(module)
     start, size = 0, 1
     while start < len(windows):
-        yield windows.batch(slice(start, start + size)).to(device)
+        yield windows.batch(slice(start, start + size)).to(device, dtype)
         start += size
-        size = max(1, KEPT_BYTES // max(layer.query_bytes * min(layer.queries, LONG) for layer in recorder.layers))
-
-
-def _output(output: Any, module: nn.Module) -> Tensor:
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(
-            f"{type(module).__name__} must return (batch, output) to be explained over windows; got {what}. "
-            "Wrap it in a module that does, or use attention_maps(model, x) and rollout(maps)"
+        size = max(
+            1, KEPT_BYTES // max(layer.query_bytes * min(layer.queries, LONG) for layer in recorder.layers)
         )
-    return output
 
 
 def _check(module: nn.Module, recorder: Recorder, windows: Windows, options: RolloutOptions) -> None:
@@ -89,7 +90,7 @@ def _index(position: int, length: int) -> int:
 
 def _own_mask(layers: list[AttentionLayer], batch: int) -> bool:
     """Whether windows may have masks of their own; of a batch of one only a causal mask tells."""
-    masks = [layer.allowed for layer in layers if layer.allowed is not None and not layer.is_causal]
+    masks = [layer.allowed for layer in layers if layer.allowed is not None and not layer.same_mask]
     return any(len(mask) > 1 or batch == 1 for mask in masks)
 
 
@@ -98,11 +99,11 @@ def _shortened(null: Float[Tensor, "window time"]) -> Float[Tensor, "..."]:
     return null[0] if bool((null == null[0]).all()) else null
 
 
-def _check_finite(scores: Tensor, windows: Windows) -> None:
+def _check_scores(scores: Tensor, windows: Windows) -> None:
     broken = (~torch.isfinite(scores)).any(-1).nonzero().flatten()
     if len(broken):
         date = windows.dates[int(broken[0])]
         raise ValueError(
-            f"{len(broken)} of {len(windows)} windows have attention that is not finite, the first decided on "
-            f"{date:%Y-%m-%d}: look for NaN or infinity in its features, or in the model's weights"
+            f"{len(broken)} of {len(windows)} windows have attention that is not finite, the first decided "
+            f"on {date:%Y-%m-%d}: look for NaN or infinity in the model's weights"
         )

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from workbench.explainers.maps import AttentionMaps, NoAttentionFound
-from workbench.explainers.softmax import AttentionLayer, Shelf, watched_copy
+from workbench.explainers.softmax import AttentionLayer, Product, Shelf, watched_copy
+from workbench.training.prediction import placement
 
 _RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
@@ -67,7 +68,7 @@ def attention_maps(
     """
     module = checked_module(model, x)
     with torch.no_grad(), watching(module, full, training, Shelf(reuse=False)) as recorder:
-        output = module(x.to(device_of(module, x)), *more, **arguments)
+        output = module(x.to(placement(module)[0]), *more, **arguments)
     check_seen(module, recorder)
     return AttentionMaps(
         layers=tuple(layer.weights() for layer in recorder.layers),
@@ -88,9 +89,9 @@ def watching(
 ) -> "Iterator[Recorder]":
     """Yield a `Recorder` that sees every pass of `module` inside the block; `attention_maps` is one pass.
 
-    Without a shelf in `keep` the model's own fused attention runs, and a layer's weights are computed when asked
-    for: for long windows that costs less than keeping them. With `named=False` only the modules that mark their
-    attention are followed, which is quicker, and layers go by number.
+    Without a shelf in `keep` the model's own fused attention runs, and a layer's weights are computed when
+    asked for: for long windows that costs less than keeping them. With `named=False` only the modules that
+    mark their attention are followed, which is quicker, and layers go by number.
     """
     recorder = Recorder(keep)
     with ExitStack() as stack:
@@ -141,8 +142,14 @@ class Recorder(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _product(self, *args: Any, **kwargs: Any) -> Tensor:
-        layer, output = AttentionLayer.of_product(self._kind(), self.keep, *args, **kwargs)
-        self._add(layer)
+        asked = Product(*args, **kwargs)
+        output = None if asked.by_hand and self.keep is not None else asked.by_torch()
+        layer = AttentionLayer.of_product(self._kind(), asked)
+        if layer.kind != "last" and output is None and self.keep is not None:
+            layer.keep(self.keep)
+        if output is None:
+            output = layer.product(asked.value, asked.query)
+        self._add(layer.heads_from_queries() if layer.kind == "last" else layer)
         return output
 
     def _multi_head(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -167,7 +174,9 @@ class Recorder(TorchFunctionMode):
 
     def _add(self, layer: AttentionLayer) -> None:
         self.layers.append(layer)
-        self.names.append(self.path[-1][0] if self.path and self.path[-1][0] else f"attention {len(self.layers)}")
+        self.names.append(
+            self.path[-1][0] if self.path and self.path[-1][0] else f"attention {len(self.layers)}"
+        )
 
 
 def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
@@ -193,12 +202,6 @@ def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
 
 def _is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
-
-
-def device_of(module: nn.Module, x: Tensor) -> torch.device:
-    """Return where the module's parameters lie, or where `x` does if it has none."""
-    first = next(module.parameters(), None)
-    return x.device if first is None else first.device
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class AttentionMaps:
 
     @classmethod
     def of(cls, layers: Sequence[Tensor]) -> "AttentionMaps":
-        """Take self-attention weights (batch, head, query, key) that come from elsewhere, first layer first."""
+        """Take weights (batch, head, query, key) of self-attention from elsewhere, first layer first."""
         for i, layer in enumerate(layers):
             if layer.ndim != 4 or layer.shape[-1] != layer.shape[-2]:
                 raise ValueError(

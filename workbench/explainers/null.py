@@ -25,7 +25,7 @@ def uniform_maps(maps: AttentionMaps) -> AttentionMaps:
     Returns
     -------
     AttentionMaps
-        One head a layer; one sample stands for all where the mask is the same for all.
+        One head, and one sample, stands for all where the mask is the same for all.
 
     Examples
     --------
@@ -49,5 +49,5 @@ def uniform_layer(layer: AttentionLayer) -> AttentionLayer:
 def _even(like: Float[Tensor, "1 1 query key"], allowed: Bool[Tensor, "..."] | None) -> Tensor:
     if allowed is None:
         return torch.full_like(like, 1 / like.shape[-1], memory_format=torch.contiguous_format)
-    even = allowed.to(like.dtype).mean(1, keepdim=True)  # a mask of its own for each head is averaged
+    even = allowed.to(like.dtype)
     return even / even.sum(-1, keepdim=True).clamp_min(torch.finfo(like.dtype).tiny)

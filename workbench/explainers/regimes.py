@@ -34,7 +34,9 @@ def temporal_importance(explanation: Explanation, dates: pd.DatetimeIndex | None
     if dates is None:
         labels = pd.Index([f"t−{time - 1 - i}" for i in range(time)], name="lag")
     elif len(scores) != 1:
-        raise ValueError(f"dates label one window, and there are {len(scores)}; choose one with explanation.at(day)")
+        raise ValueError(
+            f"dates label one window, and there are {len(scores)}; choose one with explanation.at(day)"
+        )
     elif len(dates) != time:
         raise ValueError(f"expected one date for each of the {time} bars, got {len(dates)}")
     else:

@@ -35,7 +35,9 @@ class RolloutOptions:
         if not 0 <= self.residual <= 1:
             raise ValueError(f"residual is a share between 0 and 1 (0.5 as published); got {self.residual}")
         if not 0 <= self.discard < 1:
-            raise ValueError(f"discard is the share of entries dropped, at least 0 and below 1; got {self.discard}")
+            raise ValueError(
+                f"discard is the share of entries dropped, at least 0 and below 1; got {self.discard}"
+            )
 
 
 def rollout(
@@ -58,8 +60,8 @@ def rollout(
     residual
         α, the share of a position's input that the residual path hands on unchanged; 0.5 as published.
     discard
-        Share of the weakest entries of each fused map set to zero, `int(n² · discard)` of them per sample over
-        the whole map, before the identity is added and rows are scaled to sum to one.
+        Share of the weakest entries of each fused map set to zero, `int(n² · discard)` of them per sample
+        over the whole map, before the identity is added and rows are scaled to sum to one.
     start_layer
         The first layer counted; those below are left out.
     position
@@ -85,10 +87,17 @@ def rollout(
     """
     options = RolloutOptions(fusion, residual, discard, start_layer)
     layers = _checked(maps, options.start_layer)
+    if options.discard and layers[-1].kind == "last":
+        raise ValueError(
+            "discard ranks every entry of a map, and the last map holds the last query only: "
+            "capture with attention_maps(model, x, full=True)"
+        )
     if position is None:
         return _matrix(layers, options)
     length = layers[0].keys
-    row = one_hot(_index(position, length, layers[-1].kind), length, like=layers[0].weights(), batch=_batch(layers))
+    row = one_hot(
+        _index(position, length, layers[-1].kind), length, like=layers[0].weights(), batch=_batch(layers)
+    )
     return chain(layers, row, options)
 
 
@@ -118,10 +127,10 @@ def _step(row: Tensor, layer: AttentionLayer, options: RolloutOptions) -> Tensor
         return _passed(fuse(layer.weights(), options), options, diagonal=-1)[:, 0]
     # What is weakest over the whole map is known only when the whole map is.
     block = layer.keys if options.discard else layer.block(BLOCK_BYTES)
-    out = torch.zeros_like(row)
+    out, scratch = torch.zeros_like(row), layer.scratch(block)
     for start in range(0, layer.keys, block):
         here = slice(start, start + block)
-        part = layer.rows(start, start + block)  # (batch, head, block, key)
+        part = layer.rows(start, start + block, scratch)  # (batch, head, block, key)
         if options.fusion != "mean" or options.discard:
             part = fuse(part, options)[:, None]
         known = layer.sums_to_one and options.fusion == "mean" and not options.discard
@@ -131,9 +140,7 @@ def _step(row: Tensor, layer: AttentionLayer, options: RolloutOptions) -> Tensor
     return out
 
 
-def _descend(
-    row: Tensor, weights: Tensor, residual: float | int, sums_to_one: bool
-) -> tuple[Tensor, Tensor]:
+def _descend(row: Tensor, weights: Tensor, residual: float | int, sums_to_one: bool) -> tuple[Tensor, Tensor]:
     """Split what a block of the row (batch, query) hands down: to the keys (batch, key), and to itself.
 
     The mean over heads is never written: r·(ΣA_h) is one long product over (head, query).
@@ -221,7 +228,9 @@ def _checked(maps: AttentionMaps | Sequence[Tensor], start_layer: int) -> list[A
         maps = AttentionMaps.of(maps)
     for weights, name in zip(maps.layers, maps.names, strict=True):
         if not bool(torch.isfinite(weights).all()):
-            raise ValueError(f"{name} holds attention that is not finite: look for NaN in the input or the weights")
+            raise ValueError(
+                f"{name} holds attention that is not finite: look for NaN in the input or the weights"
+            )
     layers = [
         AttentionLayer(kind, allowed, kept=weights)
         for kind, allowed, weights in zip(maps.kinds, maps.allowed, maps.layers, strict=True)
@@ -242,8 +251,8 @@ def check_stack(layers: Sequence[AttentionLayer], names: Sequence[str], start_la
             )
         if layer.keys != layers[0].keys:
             raise ValueError(
-                f"{name} attends over {layer.keys} positions and the first layer over {layers[0].keys}: these "
-                "are two stacks. Choose one of them, as in maps.select('encoder*')"
+                f"{name} attends over {layer.keys} positions and the first layer over {layers[0].keys}: "
+                "these are two stacks. Choose one of them, as in maps.select('encoder*')"
             )
     for layer, name in zip(layers[:-1], names, strict=False):
         if layer.kind == "last":

@@ -28,9 +28,10 @@ def watched_copy(function: Callable[..., Any], **replaced: Any) -> Callable[...,
 
 
 class Shelf:
-    """Where the weights of a pass are kept; with `reuse`, each layer's are written over those of the last pass.
+    """Where the weights of a pass are kept.
 
-    Fresh memory costs more than the arithmetic: the system hands it out page by page.
+    With `reuse` each layer's are written over those of the last pass: fresh memory, which the system hands
+    out page by page, costs more than the arithmetic.
     """
 
     def __init__(self, reuse: bool) -> None:
@@ -57,6 +58,32 @@ class Shelf:
         return self.buffers[self.next - 1][:wanted].view(size)
 
 
+@dataclass(frozen=True)
+class Product:
+    """The arguments of `F.scaled_dot_product_attention`, by its names and in its order."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    def by_torch(self) -> Tensor:
+        """Return what torch itself answers."""
+        return F.scaled_dot_product_attention(**vars(self))
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the weights times the values are the same as torch's answer.
+
+        Dropout's random numbers must be those of an unwatched run.
+        """
+        return self.dropout_p == 0
+
+
 @dataclass
 class AttentionLayer:
     """What one call of an attention function was asked.
@@ -77,7 +104,7 @@ class AttentionLayer:
     scale: float = 1.0
     bias: Tensor | None = None  # added to the scores: a float mask
     kept: Weights | None = None
-    is_causal: bool = False  # the mask is the same for every sample
+    same_mask: bool = False  # no mask, or the causal one: known to be the same for every sample
     sums_to_one: bool = False  # known of every row: softmax gives it, unless a mask may leave a row empty
 
     @classmethod
@@ -90,60 +117,45 @@ class AttentionLayer:
         return cls(kind, allowed, kept=scores.softmax(-1))
 
     @classmethod
-    def of_product(
-        cls,
-        kind: str | None,
-        keep: "Shelf | None",
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> "tuple[AttentionLayer, Tensor]":
-        """Do what `F.scaled_dot_product_attention` does, and keep what it takes to know the weights."""
-        options: dict[str, Any] = {
-            "attn_mask": attn_mask, "dropout_p": dropout_p, "is_causal": is_causal,
-            "scale": scale, "enable_gqa": enable_gqa,
-        }  # fmt: skip
-        if attn_mask is not None and is_causal:  # let torch say that both together are an error
-            return cls("self", None), F.scaled_dot_product_attention(query, key, value, **options)
-        layer = cls._asked(kind, query, key, attn_mask, is_causal, scale)
-        if keep is not None and dropout_p == 0:
-            layer.kept = layer._rows(layer._seen(), slice(None), keep.take(layer))
-            layer.query = layer.key = layer.bias = None
-            return layer, layer.product(value, query)
-        # Dropout's random numbers must be those of the unwatched run, so torch computes the output itself.
-        return layer, F.scaled_dot_product_attention(query, key, value, **options)
-
-    @classmethod
-    def _asked(
-        cls,
-        kind: str | None,
-        query: Tensor,
-        key: Tensor,
-        mask: Tensor | None,
-        is_causal: bool,
-        scale: float | None,
-    ) -> "AttentionLayer":
-        length, length_key = query.shape[-2], key.shape[-2]
-        allowed, bias = None, None
-        if is_causal:  # torch aligns the triangle with the upper left corner
-            allowed = torch.ones(length, length_key, dtype=torch.bool, device=query.device).tril()[None, None]
-        elif mask is not None and mask.dtype == torch.bool:
-            allowed = _four(mask.expand(*mask.shape[:-2], length, length_key))
-        elif mask is not None:
-            bias = _four(mask.expand(*mask.shape[:-2], length, length_key))
-            blocked = bias <= torch.finfo(bias.dtype).min / 2  # -inf, or the large negative number used for it
+    def of_product(cls, kind: str | None, asked: "Product") -> "AttentionLayer":
+        """Keep what it takes to know the weights of a scaled dot product."""
+        length, length_key = asked.query.shape[-2], asked.key.shape[-2]
+        mask, bias, allowed = asked.attn_mask, None, None
+        past = torch.ones(length, length_key, dtype=torch.bool, device=asked.query.device)
+        past = (
+            past.tril() if asked.is_causal else past
+        )  # torch aligns the triangle with the upper left corner
+        if mask is None:
+            allowed = past[None, None] if asked.is_causal else None
+        elif mask.dtype == torch.bool:
+            allowed = _four(mask & past)
+        else:
+            bias = _four(mask.masked_fill(~past, -torch.inf))
+            blocked = (
+                bias <= torch.finfo(bias.dtype).min / 2
+            )  # -inf, or the large negative number used for it
             allowed = ~blocked if bool(blocked.any()) else None
-        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        kind = kind or _kind(length, length_key)
         return cls(
-            kind, allowed, _four(query), _four(key), factor, bias,
-            is_causal=is_causal, sums_to_one=mask is None,
-        )  # fmt: skip
+            kind or _kind(length, length_key),
+            allowed,
+            _four(asked.query),
+            _four(asked.key),
+            1 / math.sqrt(asked.query.shape[-1]) if asked.scale is None else asked.scale,
+            bias,
+            same_mask=mask is None,
+            sums_to_one=mask is None,
+        )
+
+    def keep(self, shelf: Shelf) -> None:
+        """Compute the weights now, and let go of queries and keys."""
+        self.kept = self._rows(self._seen(), slice(None), shelf.take(self))
+        self.query = self.key = self.bias = None
+
+    def heads_from_queries(self) -> "AttentionLayer":
+        """Return the layer of one query whose heads were asked as the queries of one attention."""
+        allowed = None if self.allowed is None else self.allowed.transpose(1, 2)
+        weights = self.weights().transpose(1, 2)  # (batch, head, 1, key)
+        return AttentionLayer(self.kind, allowed, kept=weights, sums_to_one=self.sums_to_one)
 
     @property
     def queries(self) -> int:
@@ -185,25 +197,43 @@ class AttentionLayer:
             return self.kept
         return self._rows(self._seen(), slice(None))
 
-    def rows(self, start: int, stop: int) -> Weights:
-        """Return the weights of the queries from `start` to before `stop`."""
+    def rows(self, start: int, stop: int, scratch: Tensor | None = None) -> Weights:
+        """Return the weights of the queries from `start` to before `stop`, perhaps written to `scratch`."""
         part = slice(start, stop)
         if self.kept is not None:
             return self.kept[:, :, part]
-        return self._rows(self._seen()[:, :, part], part)
+        query = self._seen()[:, :, part]
+        shape = (*query.shape[:-1], self.keys)
+        into = None if scratch is None else scratch[: math.prod(shape)].view(shape)
+        return self._rows(query, part, into)
+
+    def scratch(self, block: int) -> Tensor | None:
+        """Return memory for the weights of `block` queries, or None where they are kept.
+
+        Reused, it costs less than the fresh pages that the system would hand out for every block.
+        """
+        if self.kept is not None:
+            return None
+        seen = self._seen()
+        self.key = self._per_head().contiguous()  # laid out once, not once a block
+        return seen.new_empty(seen.shape[0] * seen.shape[1] * block * self.keys)
 
     def _rows(self, query: Tensor, part: slice, into: Tensor | None = None) -> Tensor:
-        assert self.key is not None
-        if self.key.shape[1] != query.shape[1]:  # grouped queries: several heads read one key head
-            self.key = self.key.repeat_interleave(query.shape[1] // self.key.shape[1], 1)
-        scores = _scaled_product(query, self.key, self.scale, into)  # (batch, head, query, key)
+        scores = _scaled_product(query, self._per_head(), self.scale, into)  # (batch, head, query, key)
         if self.bias is not None:
-            scores = scores + self.bias[:, :, part]
-        if self.allowed is None:
+            scores += self.bias[:, :, part]
+        elif self.allowed is not None:
+            scores.masked_fill_(~self.allowed[:, :, part], -torch.inf)
+        if self.sums_to_one:
             return _softmax(scores)
-        allowed = self.allowed[:, :, part]
-        weights = _softmax(scores.masked_fill(~allowed, -torch.inf))
-        return weights if self.is_causal else weights.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+        empty = scores.isneginf().all(-1, keepdim=True)  # torch lets such a query gather nothing
+        return _softmax(scores).masked_fill(empty, 0.0)
+
+    def _per_head(self) -> Tensor:
+        """Return the keys, once a query head: with grouped queries several heads read one key head."""
+        key, heads = self.key, self._seen().shape[1]
+        assert key is not None
+        return key if key.shape[1] == heads else key.repeat_interleave(heads // key.shape[1], 1)
 
     def product(self, value: Tensor, query: Tensor) -> Tensor:
         """Return the weights applied to `value`, in the shape torch would return for `query`."""

@@ -66,7 +66,8 @@ class MultiHeadAttention(nn.Module):
     ----------
     last_query_only
         True while the module computes the last query alone, over every key: the output is then one step
-        long and the same as the last step of the whole.
+        long and the same as the last step of the whole. Its heads are then the queries of one call of the
+        attention function, (batch, 1, head, ·).
     """
 
     def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0, norm: str = "post"):
@@ -77,7 +78,7 @@ class MultiHeadAttention(nn.Module):
         self.norm_first = norm == "pre"
         self.last_query_only = False
         self.w_q = nn.Linear(d_model, d_model)
-        self.w_k = nn.Linear(d_model, d_model)
+        self.w_k = nn.Linear(d_model, d_model, bias=False)  # it would add the same to a row's every score
         self.w_v = nn.Linear(d_model, d_model)
         self.w_o = nn.Linear(d_model, d_model)
         self.norm = nn.LayerNorm(d_model)
@@ -107,19 +108,19 @@ class MultiHeadAttention(nn.Module):
         keys = attending if key is None else key
         values = keys if value is None else value
         allowed, causal = _allowed_or_causal(mask, causal, query.size(1), keys.size(1), query.device)
-        if self.last_query_only:  # the last query sees every key, so causality asks nothing of it
-            query, attending, causal = query[:, -1:], attending[:, -1:], False
-            allowed = None if allowed is None else allowed[..., -1:, :]
-        attended = F.scaled_dot_product_attention(
-            self._heads(self.w_q(attending)),  # (batch, head, query, d_head)
-            self._heads(self.w_k(keys)),  # (batch, head, key, d_head)
-            self._heads(self.w_v(values)),
-            attn_mask=allowed,
-            is_causal=causal,
-        )
-        output = query + self.dropout(
-            self.w_o(attended.transpose(1, 2).flatten(2))
-        )  # (batch, query, d_model)
+        if self.last_query_only:
+            query = query[:, -1:]
+            attended = self._last(attending[:, -1:], keys, values, allowed)  # (batch, 1, d_model)
+        else:
+            attended = F.scaled_dot_product_attention(
+                self._heads(self.w_q(attending)),  # (batch, head, query, d_head)
+                self._heads(self.w_k(keys)),  # (batch, head, key, d_head)
+                self._heads(self.w_v(values)),
+                attn_mask=allowed,
+                is_causal=causal,
+            )
+            attended = attended.transpose(1, 2).flatten(2)  # (batch, query, d_model)
+        output = query + self.dropout(self.w_o(attended))  # (batch, query, d_model)
         return output if self.norm_first else self.norm(output)
 
     def attention_weights(
@@ -135,6 +136,24 @@ class MultiHeadAttention(nn.Module):
         allowed, causal = _allowed_or_causal(mask, causal, query.size(1), keys.size(1), query.device)
         q, k = self._heads(self.w_q(attending)), self._heads(self.w_k(keys))
         return ScaledDotProductAttention()(q, k, k, allowed, causal)[1]
+
+    def _last(self, query: Tensor, keys: Tensor, values: Tensor, allowed: Tensor | None) -> Tensor:
+        """Return what the last query gathers, without projecting every key and value.
+
+        q·(W_K k) = (W_Kᵀq)·k, and Σα W_V v = W_V Σα v: one query is projected instead of every step, and the
+        heads become the queries of one attention.
+        """
+        q = self.w_q(query).unflatten(-1, (self.n_heads, -1))[:, 0]  # (batch, head, d_head)
+        w_k, w_v = (w.weight.unflatten(0, (self.n_heads, -1)) for w in (self.w_k, self.w_v))
+        asked = torch.einsum("bhd,hdm->bhm", q, w_k)  # (batch, head, d_model)
+        if allowed is not None:  # of the last query; without it every key is in its past
+            allowed = allowed[..., -1, :].expand(len(q), self.n_heads, -1)[:, None]  # (batch, 1, head, key)
+        gathered = F.scaled_dot_product_attention(
+            asked[:, None], keys[:, None], values[:, None], attn_mask=allowed, scale=q.size(-1) ** -0.5
+        )[:, 0]  # (batch, head, d_model)
+        shares = 1.0 if allowed is None else allowed[:, 0].any(-1, keepdim=True)  # nothing allowed: nothing
+        bias = self.w_v.bias.unflatten(0, (self.n_heads, -1)) * shares
+        return (torch.einsum("bhm,hdm->bhd", gathered, w_v) + bias).flatten(1)[:, None]
 
     def _heads(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch head time d_head"]:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
