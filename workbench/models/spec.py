@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from torch import nn
+
 
 @runtime_checkable
 class WindowsLike(Protocol):
@@ -58,3 +60,31 @@ def check_task(task: str) -> None:
     """Raise ValueError unless `task` is "classification" or "regression"."""
     if task not in ("classification", "regression"):
         raise ValueError(f"task must be 'classification' or 'regression', got {task!r}.")
+
+
+def check_windows(model: nn.Module, windows: WindowsLike) -> None:
+    """Raise ValueError if the model says what it was built for and these windows differ from it.
+
+    Models without a `spec`, such as a user's own, are let through.
+    """
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ModelSpec):
+        return
+    wanted, got = spec.feature_names, tuple(windows.feature_names)
+    if wanted != got:
+        raise ValueError(f"The model and the windows have different features. {_difference(wanted, got)}")
+    for name in ("lookback", "task", "classes"):
+        wanted, got = getattr(spec, name), getattr(windows, name)
+        if wanted != got:
+            raise ValueError(
+                f"The model was built for {name} {wanted!r} and the windows have {got!r}. "
+                "Make the windows as they were for training, or build a model for these."
+            )
+
+
+def _difference(wanted: tuple[str, ...], got: tuple[str, ...]) -> str:
+    missing, extra = [n for n in wanted if n not in got], [n for n in got if n not in wanted]
+    said = [f"The windows lack {', '.join(missing)}."] if missing else []
+    said += [f"The model doesn't know {', '.join(extra)}."] if extra else []
+    said += [] if said else ["They are the same names in another order."]
+    return " ".join([*said, f"Make the windows from features[{list(wanted)}]."])

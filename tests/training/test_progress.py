@@ -1,0 +1,85 @@
+import io
+import sys
+import types
+
+import pytest
+
+from workbench.training import progress
+from workbench.training.fitting import fit
+from workbench.training.progress import ProgressLine, bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Show every line, however soon it comes."""
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """Return the lines that a notebook shows, each in the place of the one before."""
+    shown = []
+    handle = types.SimpleNamespace(update=lambda data, raw: shown.append(data))
+    display = types.ModuleType("IPython.display")
+    display.display = lambda data, raw, display_id: handle
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return shown
+
+
+@pytest.mark.parametrize(("done", "full"), [(0, 0), (0.5, 10), (1, 20), (1.7, 20), (-1, 0)])
+def test_a_bar_shows_the_share_done(done, full):
+    assert bar(done) == "█" * full + "░" * (20 - full)
+
+
+def test_a_terminal_line_is_rewritten_and_ends_once(monkeypatch, impatient, parts, linear):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit(linear(), *parts[:2], epochs=2, batch_size=40)
+    lines = terminal.getvalue().split("\r")[1:]
+    assert len(lines) > 4
+    assert [line.endswith("\n") for line in lines] == [False] * (len(lines) - 1) + [True]
+    assert lines[0].startswith("███░")  # one of three batches of the first of two epochs
+    assert "epoch 1 of 2 · first epoch" in lines[0]
+    assert "epoch 2 of 2 · valid_loss" in lines[-1]
+    assert lines[-1].startswith("█" * 20)
+
+
+def test_a_notebook_line_is_updated_as_plain_text(impatient, notebook, parts, linear):
+    fit(linear(), *parts[:2], epochs=2, batch_size=40)
+    assert {tuple(data) for data in notebook} == {("text/plain",)}
+    assert "epoch 2 of 2 · valid_loss" in notebook[-1]["text/plain"]
+
+
+def test_lines_come_at_most_five_times_a_second(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    line = ProgressLine()
+    assert line.due()
+    line.write("one")
+    now[0] += 0.19
+    assert not line.due()
+    now[0] += 0.02
+    assert line.due()
+
+
+def test_a_log_file_gets_nothing(monkeypatch, parts, linear):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    fit(linear(), *parts[:2], epochs=1)
+    assert log.getvalue() == ""
+
+
+def test_progress_can_be_turned_off(monkeypatch, impatient, parts, linear):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit(linear(), *parts[:2], epochs=1, progress=False)
+    assert terminal.getvalue() == ""

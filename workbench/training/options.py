@@ -1,0 +1,141 @@
+"""How to train: every knob of `fit`, checked before any time is spent."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from os import PathLike
+from typing import Any
+
+MONITORS = {  # validation figure → whether lower is better
+    "classification": {
+        "valid_loss": True,
+        "valid_balanced_accuracy": False,
+        "valid_accuracy": False,
+        "valid_mcc": False,
+    },
+    "regression": {"valid_loss": True, "valid_ic": False},
+}
+SCHEDULES = ("cosine", "plateau", "none")
+BYSTANDERS = ("progress", "checkpoint", "callbacks")  # options that don't change the outcome
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of `fit`.
+
+    Attributes
+    ----------
+    epochs
+        Most passes over the training windows.
+    batch_size
+        Windows a step; the last, smaller batch of an epoch is used too.
+    lr, weight_decay
+        Of AdamW.
+    patience
+        Stop after this many epochs without a better `monitor`; None never stops early.
+    monitor
+        What decides the best epoch: "valid_loss"; for classes also "valid_balanced_accuracy",
+        "valid_accuracy" and "valid_mcc" (Matthews correlation); for forecasts also "valid_ic".
+    clip_norm
+        Longest gradient allowed (its Euclidean norm over all weights); None leaves it.
+    schedule
+        "cosine" lets the learning rate sink to 1 % over `epochs`; "plateau" halves it whenever the
+        validation loss hasn't improved for a third of `patience`; "none" keeps it.
+    warmup
+        Epochs over which the learning rate first rises in equal steps.
+    class_weights
+        "balanced" lets every class of the training labels weigh the same in the loss; None lets every
+        window; or one weight a class.
+    progress
+        Show one line that is rewritten as training goes.
+    checkpoint
+        Folder that keeps the state after every epoch: the same call resumes from it after a kill.
+    callbacks
+        Further skorch callbacks. Not part of what a checkpoint or a saved model is recognised by.
+    """
+
+    epochs: int = 40
+    batch_size: int = 64
+    lr: float | int = 1e-3
+    weight_decay: float | int = 0.01
+    patience: int | None = 8
+    monitor: str = "valid_loss"
+    clip_norm: float | int | None = 1.0
+    schedule: str = "cosine"
+    warmup: int = 0
+    class_weights: str | Sequence[float | int] | None = "balanced"
+    progress: bool = True
+    checkpoint: str | PathLike[str] | None = None
+    callbacks: Sequence[Any] = ()
+
+    def __post_init__(self):
+        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr}
+        positive |= {"patience": self.patience, "clip_norm": self.clip_norm}
+        for name, value in positive.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}.")
+        for name, value in {"weight_decay": self.weight_decay, "warmup": self.warmup}.items():
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}.")
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise ValueError(
+                f"class_weights must be 'balanced', None or numbers, got {self.class_weights!r}."
+            )
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> "TrainingOptions":
+        """Make options from keyword arguments; an unknown one is refused with the list of those there are."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                guess = f"Did you mean {near[0]!r}? " if near else ""
+                raise TypeError(f"fit has no option {name!r}. {guess}There are: {', '.join(known)}.")
+        return cls(**options)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the options that decide the outcome, as JSON can hold them."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in BYSTANDERS}
+        if not isinstance(self.class_weights, str | None):
+            chosen["class_weights"] = [float(weight) for weight in self.class_weights]
+        return chosen
+
+    def lower_is_better(self, task: str) -> bool:
+        """Tell the direction of the monitor; one that the task doesn't have is refused."""
+        monitors = MONITORS[task]
+        if self.monitor not in monitors:
+            raise ValueError(
+                f"monitor must be one of {', '.join(monitors)} for {task}, got {self.monitor!r}."
+            )
+        return monitors[self.monitor]
+
+    def lr_factor(self, epoch: int, losses: Sequence[float]) -> float:
+        """Return what the learning rate is multiplied by in an epoch counted from 0.
+
+        Parameters
+        ----------
+        epoch
+            Number of epochs that are over.
+        losses
+            Validation loss of each of them.
+        """
+        rise = min(1.0, (epoch + 1) / (self.warmup + 1))
+        if self.schedule == "plateau":
+            return rise * 0.5 ** _plateaus(losses, max(1, (self.patience or 9) // 3))
+        if self.schedule == "none" or epoch < self.warmup:
+            return rise
+        done = (epoch - self.warmup) / max(1, self.epochs - self.warmup)
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+
+
+def _plateaus(losses: Sequence[float], patience: int) -> int:
+    """Count how often `patience` epochs in a row brought no better loss."""
+    best, since, count = math.inf, 0, 0
+    for loss in losses:
+        best, since = (loss, 0) if loss < best else (best, since + 1)
+        if since == patience:
+            count, since = count + 1, 0
+    return count

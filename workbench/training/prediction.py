@@ -1,0 +1,104 @@
+"""What a trained model says of windows, as a frame by decision date."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from workbench.features.windows import Windows
+from workbench.models.spec import check_windows
+from workbench.training.coverage import check_finite
+
+
+def predict(model: nn.Module, windows: Windows, batch_size: int = 256) -> pd.DataFrame:
+    """Return the model's answer for every window, also those whose label isn't known yet.
+
+    Parameters
+    ----------
+    model
+        Maps (batch, time, feature) to (batch, output). Runs in eval mode; its mode is put back after.
+    windows
+        What to predict for.
+    batch_size
+        Windows a forward pass.
+
+    Returns
+    -------
+    DataFrame
+        By decision date, for a panel by (date, ticker). Columns are the classes with their probabilities,
+        or "forecast". attrs carry the provenance and the horizon.
+
+    Raises
+    ------
+    ValueError
+        The windows hold a NaN, don't match the model, or the model's output has the wrong shape.
+    """
+    check_windows(model, windows)
+    check_finite(windows)
+    return frame_of(outputs_of(model, windows, batch_size), windows)
+
+
+def outputs_of(model: nn.Module, windows: Windows, batch_size: int = 256) -> Float[Tensor, "window output"]:
+    """Return the model's raw outputs, on the CPU."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    device, dtype = placement(model)
+    outputs = [torch.empty(0, windows.n_outputs, dtype=dtype)]
+    with evaluating(model), torch.no_grad():
+        for start in range(0, len(windows), batch_size):
+            x = windows.batch(slice(start, start + batch_size)).to(device, dtype)
+            output = model(x)
+            check_output(output, len(x), windows)
+            outputs.append(output.cpu())
+    return torch.cat(outputs)
+
+
+def frame_of(outputs: Float[Tensor, "window output"], windows: Windows) -> pd.DataFrame:
+    """Return raw outputs, one row a window, as the frame that `predict` returns."""
+    check_output(outputs, len(windows), windows)
+    outputs = outputs.detach().cpu().double()
+    values = outputs.softmax(dim=1) if windows.task == "classification" else outputs
+    index: pd.Index = windows.dates.rename("date")
+    if windows.is_panel:
+        index = pd.MultiIndex.from_arrays([windows.dates, windows.tickers], names=["date", "ticker"])
+    frame = pd.DataFrame(values.numpy(), index=index, columns=list(windows.classes) or ["forecast"])
+    frame.attrs = {"provenance": dict(windows.provenance), "horizon": windows.horizon}
+    return frame
+
+
+def check_output(output: object, rows: int, windows: Windows) -> None:
+    """Raise unless `output` is a tensor with one row a window and one column a class or forecast."""
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"The model must return a tensor (batch, output), got {type(output).__name__}. "
+            "Wrap it in a module whose forward returns the output alone."
+        )
+    if output.shape != (rows, windows.n_outputs):
+        what = f"one column for each of {windows.classes}" if windows.classes else "one forecast"
+        raise ValueError(
+            f"The model must return (batch, output) = ({rows}, {windows.n_outputs}), {what}. "
+            f"Got {tuple(output.shape)}."
+        )
+
+
+def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return device and kind of number of the model's first weight; the CPU's float32 if it has none."""
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            return weight.device, weight.dtype
+    return torch.device("cpu"), torch.float32
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every part of the model into eval mode inside the block, and each back into its own after it."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
