@@ -38,7 +38,7 @@ def plain_ledger(
         if due and any(trades) and before <= 0:
             book.ruin = bar
             return book
-        turnover = zero
+        turnover, units = zero, list(units)
         if due and any(trades):
             for asset in range(n_assets):
                 if ledger == "formula":
@@ -47,7 +47,7 @@ def plain_ledger(
                     turnover += abs(new_aims[asset] - units[asset] * values[asset] / before)
                 if trades[asset] or ledger == "formula":
                     bought = new_aims[asset] * before / values[asset] - units[asset]
-                    units = [u + bought if a == asset else u for a, u in enumerate(units)]
+                    units[asset] += bought
                     cash -= bought * values[asset]
         aims = new_aims
         fee = cost * turnover * before

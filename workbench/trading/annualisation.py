@@ -8,14 +8,13 @@ from workbench.market.frame import bar_seconds
 
 _YEAR = 365 * 86_400  # seconds of a market that never closes
 _SESSIONS, _SESSION = 252, 6.5 * 3_600  # trading days of a year, seconds of a US session
-_US_HOURS = ("sample", "sample20", "yahoo")
 
 
 def bars_per_year(provenance: dict[str, Any], dates: pd.DatetimeIndex) -> tuple[float, str]:
-    """Bars in a year and why, from the prices' interval, source and whether they trade at weekends.
+    """Bars in a year and why, from the interval and calendar of the prices' provenance.
 
-    252 for daily bars, 365 if there are weekend bars or the source is a crypto exchange; 1638 for US hourly
-    bars, 8760 for hourly ones around the clock; 52 weeks, 12 months.
+    252 for daily bars, 365 around the clock; 1638 for hourly bars of US sessions, 8760 around the clock; 52
+    weeks, 12 months. Prices that name no calendar trade around the clock if they have weekend bars.
 
     Raises
     ------
@@ -23,7 +22,7 @@ def bars_per_year(provenance: dict[str, Any], dates: pd.DatetimeIndex) -> tuple[
         If the interval is unknown, or bars shorter than a day come from a market whose hours are unknown:
         pass `periods_per_year`.
     """
-    interval, source = provenance.get("interval"), str(provenance.get("source"))
+    interval, calendar = provenance.get("interval"), provenance.get("calendar")
     if interval is None:
         raise ValueError(
             "prices do not say their interval, so a year has no known number of bars. Pass periods_per_year: "
@@ -33,13 +32,13 @@ def bars_per_year(provenance: dict[str, Any], dates: pd.DatetimeIndex) -> tuple[
         return (52.0, "weekly bars") if interval == "1wk" else (12.0, "monthly bars")
     seconds = bar_seconds(interval)
     weekends = bool((dates.day_of_week >= 5).any())
-    if weekends or source.startswith("bybit") or (source == "synthetic" and seconds < 86_400):
+    if calendar == "24/7" or (calendar is None and weekends):
         return _YEAR / seconds, f"{interval} bars around the clock"
     if seconds == 86_400:
         return float(_SESSIONS), "daily bars, weekdays"
-    if source in _US_HOURS:
+    if calendar == "XNYS":
         return _SESSIONS * _SESSION / seconds, f"{interval} bars, US sessions of 6.5 hours"
     raise ValueError(
-        f"prices are {interval} bars from {source!r}, whose trading hours are unknown. "
+        f"prices are {interval} bars from {provenance.get('source')!r}, whose trading hours are unknown. "
         "Pass periods_per_year: trading hours a day × days a year × bars an hour."
     )

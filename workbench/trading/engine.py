@@ -111,8 +111,9 @@ def _steps(
     if ledger != "on_change":
         due = np.maximum.accumulate(due) & tradable.any(axis=1)
     bars = np.flatnonzero(due)
-    prices = np.where(tradable[bars], tape.fills[bars], tape.marks[np.maximum(bars - 1, 0)])
-    targets = weights[bars]
+    prices, targets = tape.fills[bars], weights[bars]
+    if not tradable.all():
+        prices = np.where(tradable[bars], prices, tape.marks[np.maximum(bars - 1, 0)])
     if ledger == "formula":
         growth, turnover, held = _walk_free(targets, prices, cost)
     else:

@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -108,11 +109,11 @@ def backtest(
     rest = {key: value for key, value in asdict(chosen).items() if key != "periods_per_year"}
     told = Conventions(fill, ledger, cost_bps, year, why, **rest)
     share = chosen.exposure / len(tape.tickers)
-    wanted = tape.wanted() * share
-    book = keep_book(tape, _ended(wanted, told), cost_bps / 10_000, ledger)
-    held = np.full_like(wanted, share)
+    held = np.full_like(tape.decisions, share)
     held[: tape.lag] = 0.0
     benchmark = keep_book(tape, _ended(held, told), cost_bps / 10_000, "on_change")
+    benchmark = replace(benchmark, units=None)  # as large as the prices, and not asked for
+    book = keep_book(tape, _ended(tape.wanted() * share, told), cost_bps / 10_000, ledger)
     result = _result(tape, book, benchmark, told, provenance)
     if result.ruined is not None:
         warnings.warn(
@@ -145,17 +146,17 @@ def _result(
     trades = round_trips(tape, book, cost)
     stats, reasons = _stats(book, trades, told)
     against, _ = _account(benchmark, told)
-    units = book.units
+    wide = partial(pd.DataFrame, index=dates, columns=names, copy=False)
     return BacktestResult(
         equity=pd.Series(book.equity * capital, dates, name="equity"),
         returns=pd.Series(_returns(book), dates[1:], name="return"),
         trades=trades,
-        positions=pd.DataFrame(tape.decisions, dates, names),
-        weights=pd.DataFrame(book.weights, dates, names),
-        units=None if units is None else pd.DataFrame(units * capital, dates, names),
+        positions=wide(tape.decisions),
+        weights=wide(book.weights),
+        units=None if book.units is None else wide(book.units * capital),
         costs=pd.Series(book.fees * capital, dates, name="cost"),
         turnover=pd.Series(book.turnover, dates, name="turnover"),
-        outcomes=pd.DataFrame(decision_outcomes(tape, book, cost), dates, names),
+        outcomes=wide(decision_outcomes(tape, book, cost)),
         benchmark=pd.Series(benchmark.equity * capital, dates, name="buy and hold"),
         stats=pd.Series(stats, name="strategy"),
         benchmark_stats=pd.Series(against, name="buy and hold"),

@@ -14,15 +14,22 @@ DROPPED = ("flat", "unknown", "outside", "blank")
 
 @runtime_checkable
 class Explained(Protocol):
-    """Attributions of windows: what `explain` returns.
+    """Attributions of windows: what `explain` returns."""
 
-    `scores` (window, time) or (window, time, feature), time running from the oldest bar to the decision bar;
-    `dates` and `tickers` of the windows' decision bars.
-    """
+    @property
+    def scores(self) -> np.ndarray:
+        """(window, time) or (window, time, feature), time from the oldest bar to the decision bar."""
+        ...
 
-    scores: np.ndarray
-    dates: pd.DatetimeIndex
-    tickers: np.ndarray
+    @property
+    def dates(self) -> pd.DatetimeIndex:
+        """Decision bar of each window."""
+        ...
+
+    @property
+    def tickers(self) -> np.ndarray:
+        """Ticker of each window."""
+        ...
 
 
 def shares_of(scores: np.ndarray) -> Float[np.ndarray, "window time"]:

@@ -57,8 +57,9 @@ def tape_of(positions: pd.Series | pd.DataFrame, prices: pd.DataFrame, fill: str
     last = min(int(rows[-1]) + lag, len(bars) - 1)
     dates = bars[rows[0] : last + 1]
     tickers = tuple(str(name) for name in wide.columns)
-    closes = _field(prices, "close", dates, tickers)
-    fills = closes if field == "close" else _field(prices, field, dates, tickers)
+    cells = _cells(prices, dates, tickers)
+    closes = _field(prices, "close", dates, tickers, cells)
+    fills = closes if field == "close" else _field(prices, field, dates, tickers, cells)
     decided, decisions = _laid(wide.to_numpy(dtype=np.float64), rows - rows[0], len(dates))
     return Tape(dates, tickers, decided, decisions, fills, _carried(closes), lag)
 
@@ -79,7 +80,7 @@ def _wide(positions: pd.Series | pd.DataFrame, prices: pd.DataFrame) -> pd.DataF
                 "Pass a DataFrame (date × ticker), or the prices of one asset."
             )
         return positions.to_frame(known[0] if panel else _ticker_of(prices))
-    strangers = [name for name in positions.columns if name not in known]
+    strangers = positions.columns.difference(known).tolist()
     if panel and strangers:
         raise ValueError(f"prices have no {strangers}. Load them, or drop these columns of positions.")
     if not panel and positions.shape[1] != 1:
@@ -154,24 +155,34 @@ def _rows_of(decisions: pd.Index, bars: pd.DatetimeIndex) -> Int[np.ndarray, " d
     return rows
 
 
+def _cells(
+    prices: pd.DataFrame, dates: pd.DatetimeIndex, tickers: tuple[str, ...]
+) -> tuple[Bool[np.ndarray, " row"] | slice, Int[np.ndarray, " cell"] | slice]:
+    """Which rows of prices the run reads, and the cell of (bar × asset), row by row, that each is."""
+    index = prices.index
+    if not isinstance(index, pd.MultiIndex):
+        start = int(index.get_indexer(dates[:1])[0])
+        return slice(start, start + len(dates)), slice(None)
+    bar = dates.get_indexer(index.levels[0])[index.codes[0]]
+    asset = pd.Index(tickers).get_indexer(index.levels[1])[index.codes[1]]
+    inside = (bar >= 0) & (asset >= 0)
+    cells = bar[inside] * len(tickers) + asset[inside]
+    if len(cells) and np.bincount(cells).max() > 1:
+        raise ValueError("prices have a (date, ticker) twice: see check_prices.")
+    return inside, cells
+
+
 def _field(
-    prices: pd.DataFrame, field: str, dates: pd.DatetimeIndex, tickers: tuple[str, ...]
+    prices: pd.DataFrame,
+    field: str,
+    dates: pd.DatetimeIndex,
+    tickers: tuple[str, ...],
+    cells: tuple[np.ndarray | slice, np.ndarray | slice],
 ) -> Float[np.ndarray, "bar asset"]:
     """One column of prices as (bar × asset), NaN where an asset has no bar."""
-    index, column = prices.index, prices[field].to_numpy(dtype=np.float64)
-    if isinstance(index, pd.MultiIndex):
-        bar = dates.get_indexer(index.levels[0])[index.codes[0]]
-        asset = pd.Index(tickers).get_indexer(index.levels[1])[index.codes[1]]
-        inside = (bar >= 0) & (asset >= 0)
-        cell = bar[inside] * len(tickers) + asset[inside]
-        values = np.full(len(dates) * len(tickers), np.nan)
-        values[cell] = column[inside]
-        if len(cell) > len(values) or np.bincount(cell, minlength=1).max() > 1:
-            raise ValueError("prices have a (date, ticker) twice: see check_prices.")
-        values = values.reshape(len(dates), len(tickers))
-    else:
-        start = int(index.get_indexer(dates[:1])[0])
-        values = column[start : start + len(dates), None]
+    values = np.full(len(dates) * len(tickers), np.nan)
+    values[cells[1]] = prices[field].to_numpy(dtype=np.float64)[cells[0]]
+    values = values.reshape(len(dates), len(tickers))
     _check_values(values, field, dates, tickers)
     return values
 
