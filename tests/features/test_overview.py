@@ -23,7 +23,7 @@ def test_one_line_says_size_ticker_dates_and_balance(windows):
         "classification: 29 % sell, 29 % hold, 43 % buy, 1 not yet known)"
     )
     assert repr(windows[:0]) == "Windows(0 × 2 bars × 2 features, classification: no windows)"
-    assert repr(windows[-1]).endswith("2000-01-13 → 2000-01-13, classification: 1 labels not yet known)")
+    assert repr(windows[-1]).endswith("2000-01-13 → 2000-01-13, classification: 1 not yet known)")
 
 
 def test_one_line_of_a_panel_and_of_a_forecast(make_panel):

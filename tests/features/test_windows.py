@@ -238,13 +238,6 @@ def test_labelled_leaves_out_what_is_not_yet_known(panel):
     assert (panel.label_dates.isna() == (panel.y == -1).numpy()).all()
 
 
-def test_own_bars_are_the_distinct_bars_of_the_windows(single, panel):
-    assert torch.equal(single[10:12].own_bars(), single.bars[single.ends[10] - 19 : single.ends[11] + 1])
-    for windows in (single.split(0.5, 0.8)[0], panel.split(0.5, 0.8)[0], panel[[0, 7, 7, 200]]):
-        rows = {row for end in windows.ends.tolist() for row in range(end - 19, end + 1)}
-        assert torch.equal(windows.own_bars(), windows.bars[sorted(rows)])
-
-
 def test_at_finds_the_window_decided_on_a_date(single, panel):
     day = single.at("2000-05-17")
     assert day.dates.tolist() == [pd.Timestamp("2000-05-17")]

@@ -79,7 +79,7 @@ def _balance(windows: "Windows") -> str:
     unknown = int(windows.label_dates.isna().sum())
     waiting = f", {unknown} not yet known" if unknown else ""
     if unknown == len(windows):
-        return f"{unknown} labels not yet known" if unknown else "no windows"
+        return f"{unknown} not yet known" if unknown else "no windows"
     if windows.task == "classification":
         return (
             ", ".join(f"{share:.0f} % {name.removesuffix(' [%]')}" for name, share in shares.items())

@@ -39,6 +39,6 @@ def trailing_zscore(frame: pd.DataFrame, window: int) -> pd.DataFrame:
         trailing = values.rolling(window)
         mean, deviation = pd.DataFrame(trailing.mean()), pd.DataFrame(trailing.std())
         flat = pd.DataFrame(trailing.max()).eq(trailing.min())  # exact; a running sd leaves a residue
-        return ((values - mean) / deviation.mask(flat, 1.0)).mask(flat, 0.0)
+        return (values - mean) / deviation.mask(flat, 1.0)  # the mean of equal values is exactly theirs
 
     return apply_by_ticker(frame, standardise)

@@ -138,13 +138,6 @@ class Windows:
         chosen = blocks[int(starts[0]) :: step][: len(starts)] if step else blocks.index_select(0, starts)
         return chosen.unflatten(1, (self.lookback, width))
 
-    def own_bars(self) -> Float[Tensor, "bar feature"]:
-        """Gather the distinct bars that these windows hold: what a scaler of theirs may be fitted on."""
-        opened = torch.zeros(len(self.bars) + 1, dtype=torch.int64)
-        opened.index_add_(0, self.ends - (self.lookback - 1), torch.ones_like(self.ends))
-        opened.index_add_(0, self.ends + 1, -torch.ones_like(self.ends))
-        return self.bars[opened.cumsum(0)[:-1] > 0]
-
     def __len__(self) -> int:
         return len(self.ends)
 
