@@ -1,0 +1,48 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+import workbench
+from workbench.runs.kernels import EnvironmentKernels, kernel_environment
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("python3", "other"):
+        folder = tmp_path / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(
+            '{"argv": ["/nowhere"], "display_name": "x", "language": "python"}'
+        )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+
+
+def test_python3_is_this_interpreter_even_where_another_is_registered(registered: None):
+    assert KernelSpecManager().get_kernel_spec("python3").argv == ["/nowhere"]  # what newcomers stumble on
+    kernels = EnvironmentKernels()
+    assert kernels.get_kernel_spec("python3").argv[0] == sys.executable
+    assert list(kernels.find_kernel_specs()) == ["python3"]
+    assert kernels.get_all_specs()["python3"]["spec"]["argv"][0] == sys.executable
+
+
+def test_other_kernels_are_not_known(registered: None):
+    with pytest.raises(NoSuchKernel):
+        EnvironmentKernels().get_kernel_spec("other")
+
+
+def test_a_kernel_finds_this_package_first_and_keeps_the_callers_paths(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/a", "/b", "/a"]))
+    home = str(Path(workbench.__file__).resolve().parents[1])
+    assert kernel_environment()["PYTHONPATH"].split(os.pathsep) == [home, "/a", "/b"]
+
+
+def test_threads_are_the_processors_unless_the_caller_chose(monkeypatch: pytest.MonkeyPatch):
+    from workbench.machine import usable_processors
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert kernel_environment()["OMP_NUM_THREADS"] == str(usable_processors())
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert kernel_environment()["OMP_NUM_THREADS"] == "7"
