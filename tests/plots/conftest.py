@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -49,11 +50,15 @@ def walk():
 
 @pytest.fixture
 def readable():
-    """Assert that no text of a figure is cut off or lies on another."""
+    """Assert that no text of a figure is faint, cut off, or lies on another."""
 
     def check(figure: Figure) -> None:
         figure.canvas.draw()
-        boxes = [(text.get_text(), text.get_window_extent()) for text in _texts(figure)]
+        texts = _texts(figure)
+        face = np.array(to_rgb(figure.get_facecolor()))
+        for text in texts:
+            assert abs(np.array(to_rgb(text.get_color())) - face).min() > 0.5, f"{text.get_text()!r} is faint"
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
         assert boxes
         for said, box in boxes:
             inside = (

@@ -151,8 +151,7 @@ def test_the_given_axes_become_the_price_panel(walk):
     assert (lower.x0, lower.x1) == (upper.x0, upper.x1)
 
 
-@pytest.mark.parametrize("count", [1, 5, 60, 252])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(1, "light"), (5, "dark"), (60, "light"), (252, "dark")])
 def test_texts_can_be_read(walk, readable, count, background):
     frame = walk(260, ticker="1000PEPEUSDT-LINEAR-PERPETUAL-A-VERY-LONG-NAME")
     rng = np.random.default_rng(0)

@@ -121,7 +121,19 @@ def test_flagged_rows_are_marked_at_their_bars_and_missing_ones_between(walk):
     strip = plots.prices(frame, SimpleNamespace(rows=rows))["quality"]
     marks = [list(np.array(line.get_segments())[:, 0, 0]) for line in strip.collections]
     assert marks == [[4, 9], [11.5]]
+    heights = [np.array(line.get_segments())[:, :, 1].mean() for line in strip.collections]
+    assert heights == list(strip.get_yticks()) == [0, 1]
     assert [label.get_text() for label in strip.get_yticklabels()] == ["2 × zero volume", "1 × missing bars"]
+
+
+def test_a_single_flag_is_within_its_strip(walk):
+    frame = walk(30)
+    rows = pd.DataFrame({"ticker": "AAPL", "check": "zero volume"}, index=frame.index[[4]])
+    panels = plots.prices(frame, SimpleNamespace(rows=rows))
+    low, high = sorted(panels["quality"].get_ylim())
+    (mark,) = panels["quality"].collections[0].get_segments()
+    assert low < mark[:, 1].min() < mark[:, 1].max() < high
+    assert panels["price"].get_title(loc="left").endswith("1 flag")
 
 
 def test_flags_of_another_ticker_or_range_are_not_drawn(walk):
@@ -132,13 +144,13 @@ def test_flags_of_another_ticker_or_range_are_not_drawn(walk):
     )
     panels = plots.prices(frame, SimpleNamespace(rows=rows))
     assert "quality" not in panels
-    assert "no bar flagged" in panels["price"].get_title(loc="left")
+    assert "no flags" in panels["price"].get_title(loc="left")
 
 
 def test_a_report_without_rows_says_that_no_bar_is_flagged(walk):
     rows = pd.DataFrame({"ticker": [], "check": []}, index=pd.DatetimeIndex([]))
     panels = plots.prices(walk(30), SimpleNamespace(rows=rows))
-    assert "no bar flagged" in panels["price"].get_title(loc="left")
+    assert "no flags" in panels["price"].get_title(loc="left")
 
 
 def test_a_panel_is_refused_with_the_repair(walk):
@@ -165,8 +177,7 @@ def test_the_given_axes_become_the_price_panel_and_keep_their_place(walk):
     assert right.get_position().bounds == pytest.approx(before[1])
 
 
-@pytest.mark.parametrize("count", [1, 5, 60, 700])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(1, "light"), (5, "dark"), (60, "light"), (700, "dark")])
 def test_texts_can_be_read(walk, readable, count, background):
     frame = walk(
         count, ticker="/home/someone/data/a/long/path/to/1000PEPEUSDT-LINEAR-PERPETUAL.csv", synthetic=True

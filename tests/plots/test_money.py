@@ -172,8 +172,7 @@ def test_the_given_axes_become_the_equity_panel():
     assert list(panels) == ["equity", "drawdown", "positions"]
 
 
-@pytest.mark.parametrize("count", [1, 5, 800])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(1, "light"), (5, "dark"), (800, "light")])
 def test_texts_can_be_read(readable, count, background):
     equity = 1e5 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.002, 0.02, size=count)))
     dates = pd.bdate_range("2009-01-01", periods=count, name="date")

@@ -90,8 +90,7 @@ def test_made_up_prices_are_named_and_given_axes_used():
     assert ax.get_title(loc="left").startswith("SYNTHETIC")
 
 
-@pytest.mark.parametrize("count", [1, 5, 60])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(1, "light"), (5, "dark"), (60, "light")])
 def test_texts_can_be_read(readable, count, background):
     with plots.theme(background):
         readable(plots.attention_by_outcome(outcome_of(count, significant=[0]))["attribution"].figure)

@@ -53,6 +53,14 @@ def test_the_diagonal_saturates_instead_of_hiding_the_rest():
     assert image.colorbar.extend == "max"
 
 
+def test_a_narrow_range_gets_the_whole_scale_and_an_arrow_at_each_end():
+    matrix = np.linspace(0.010, 0.014, 3600).reshape(60, 60) + 0.1 * np.eye(60)
+    image = plots.rollout(matrix).images[0]
+    assert image.norm.vmin == pytest.approx(np.percentile(matrix, 2))
+    assert image.norm.vmax == pytest.approx(np.percentile(matrix, 98))
+    assert image.colorbar.extend == "both"
+
+
 def test_an_even_matrix_uses_its_whole_range():
     image = plots.rollout(np.full((10, 10), 0.1)).images[0]
     assert image.norm.vmax == pytest.approx(0.1)
@@ -122,6 +130,25 @@ def test_importance_draws_a_bar_for_each_value_two_colours_for_two_signs():
     assert ax.get_ylabel() == "Importance [signed]"
 
 
+def test_bars_below_their_null_are_pale():
+    series = pd.Series([0.2, 0.3, 0.5], index=dates(3))
+    ax = plots.importance(series, null=[0.3, 0.3, 0.4])
+    assert [to_hex(c) for c in ax.collections[0].get_facecolor()] == ["#80b8d8", "#0072b2", "#0072b2"]
+
+
+@pytest.mark.parametrize(("last", "cut"), [(0.7, True), (0.3, False)])
+def test_a_bar_over_three_times_the_next_is_cut_and_its_value_written(last, cut):
+    ax = plots.importance(pd.Series([0.1, 0.1, 0.11, last], index=dates(4)))
+    assert (ax.get_ylim()[1] < last) == cut
+    assert [text.get_text() for text in ax.texts] == (["0.7 ↑"] if cut else [])
+
+
+def test_a_tall_null_counts_as_much_as_a_tall_bar():
+    values, null = [0.1, 0.1, 0.1, 0.7], [0.4, 0.1, 0.1, 0.4]
+    ax = plots.importance(pd.Series(values, index=dates(4)), null=null)
+    assert ax.get_ylim()[1] > 0.7
+
+
 def test_importance_takes_the_null_of_an_explanation():
     series = pd.Series([0.2, 0.3, 0.5], index=dates(3))
     ax = plots.importance(series, null=np.full((1, 3), 1 / 3))
@@ -146,8 +173,7 @@ def test_made_up_prices_are_named_in_titles():
         assert ax.get_title(loc="left").startswith("SYNTHETIC")
 
 
-@pytest.mark.parametrize("count", [5, 60, 252])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(5, "light"), (60, "dark"), (252, "light")])
 def test_texts_can_be_read(readable, count, background):
     null = rolled(count, seed=1)
     with plots.theme(background):

@@ -47,7 +47,7 @@ def test_the_best_epoch_is_marked_on_every_curve():
 
 def test_the_title_has_best_epoch_seconds_ending_and_seed():
     title = plots.history(history_of())["loss"].get_title(loc="left")
-    assert "best epoch 3 of 8 by valid balanced accuracy" in title
+    assert "best epoch 3 of 8 by validation balanced accuracy" in title
     assert "12.3 seconds · stopped early · seed 7" in title
 
 
@@ -88,8 +88,7 @@ def test_given_axes_are_used_and_made_up_prices_named():
     assert ax.get_title(loc="left").startswith("SYNTHETIC")
 
 
-@pytest.mark.parametrize("count", [1, 5, 200])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(1, "light"), (5, "dark"), (200, "light")])
 def test_texts_can_be_read(readable, count, background):
     with plots.theme(background):
         readable(plots.history(history_of(count, best=1))["loss"].figure)

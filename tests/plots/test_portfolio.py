@@ -88,8 +88,7 @@ def test_given_axes_are_used_and_made_up_prices_named():
     assert ax.get_xlabel() == "Attribution [share]"
 
 
-@pytest.mark.parametrize("count", [1, 5, 20])
-@pytest.mark.parametrize("background", ["light", "dark"])
+@pytest.mark.parametrize(("count", "background"), [(1, "light"), (5, "dark"), (20, "light")])
 def test_texts_can_be_read(readable, count, background):
     names = [f"A-FUND-WITH-A-VERY-LONG-NAME-{i}" for i in range(count)]
     with plots.theme(background):

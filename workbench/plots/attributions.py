@@ -131,7 +131,7 @@ def _draw_bars(ax: Axes, values: np.ndarray, null: np.ndarray | None) -> list[st
     if null is None:
         return [f"recent quarter (shaded): {_recent_percent(values)}"]
     shares = f"{_recent_percent(values)}, indifferent model {_recent_percent(null)}"
-    return [f"recent quarter (shaded): {shares}", "line: indifferent model"]
+    return [f"recent quarter (shaded): {shares}", "line: indifferent model, pale: less"]
 
 
 def _draw_features(panels: list[Axes], values: np.ndarray, scores: object) -> list[str]:

@@ -71,9 +71,8 @@ def prices(prices: pd.DataFrame, report: Flagged | None = None, ax: Axes | None 
     label_bars(stacked[-1].xaxis, dates_of(prices), len(prices))
     provenance = provenance_of(prices)
     head = ", ".join(filter(None, bars_facts(provenance)))
-    checked = (
-        "" if report is None else f"{sum(map(len, flags.values()))} flags" if flags else "no bar flagged"
-    )
+    marks = sum(map(len, flags.values()))
+    checked = "" if report is None else f"{marks or 'no'} flag{'s' * (marks != 1)}"
     titled(stacked[0], head, span(prices), checked, provenance=provenance)
     return panels
 
@@ -157,7 +156,13 @@ def _flags(prices: pd.DataFrame, report: Flagged | None) -> dict[str, np.ndarray
 
 
 def _draw_flags(ax: Axes, flags: dict[str, np.ndarray]) -> None:
-    ax.eventplot(list(flags.values()), colors=palette().down, linelengths=0.7, linewidths=1.4)
+    ax.eventplot(
+        list(flags.values()),
+        lineoffsets=range(len(flags)),
+        colors=palette().down,
+        linelengths=0.7,
+        linewidths=1.4,
+    )
     names = [textwrap.shorten(f"{len(at)} × {check}", 26, placeholder=" …") for check, at in flags.items()]
     ax.set_yticks(range(len(flags)), names, fontsize="small")
     ax.set_ylim(len(flags) - 0.5, -0.5)

@@ -46,8 +46,8 @@ def rollout(
     Returns
     -------
     Axes
-        A heatmap's colours saturate above its 98th percentile when a few cells (the diagonal, as a rule)
-        would hide the rest; the colour bar then ends in an arrow.
+        Where a few cells (the diagonal, as a rule) would hide the rest, a heatmap's colours saturate at the
+        98th percentile and its colour bar ends in an arrow; a single bar runs off the top, its share written.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def rollout(
         signed_bars(ax, shares[0], None if baseline is None else baseline[0])
         label_bars(ax.xaxis, dates, shares.shape[1])
         ax.set_ylabel(SHARE.capitalize())
-        said = "" if baseline is None else "line: uniform attention"
+        said = "" if baseline is None else "line: uniform attention, pale: less than that"
         titled(ax, "Attention rollout of the decision bar", when, said, provenance=provenance)
         return ax
     ax = one(ax, size=(6.6, 5.4))
@@ -141,6 +141,7 @@ def importance(
     signed_bars(ax, values, baseline)
     label_bars(ax.xaxis, series.index, len(values))
     ax.set_ylabel("Importance [share]" if (values >= 0).all() else "Importance [signed]")
-    said = "" if baseline is None else "line: uniform attention"
-    titled(ax, "Importance of each bar", said, provenance=provenance or provenance_of(series))
+    said = "" if baseline is None else "line: uniform attention, pale: less than that"
+    method = f" by {series.name}" if series.name else ""
+    titled(ax, f"Importance of each bar{method}", said, provenance=provenance or provenance_of(series))
     return ax

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from workbench.plots.barticks import label_bars
-from workbench.plots.panels import stack
+from workbench.plots.panels import cut_tallest, stack
 from workbench.plots.style import palette, provenance_of, titled
 
 
@@ -100,6 +100,8 @@ def _draw_groups(ax: Axes, outcome: Outcome) -> None:
         label = f"{group} ({outcome.counts[group]:,})"
         ax.stairs(values, edges, baseline=None, color=colour, linewidth=1.5, label=label)
     ax.set_ylim(bottom=0)
+    tops = 100 * outcome.by_lag[["won", "lost"]].to_numpy(dtype=float).max(axis=1)
+    cut_tallest(ax, tops, tops)
     ax.set_ylabel("Mean\nattribution [%]")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small")
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from numpy.typing import ArrayLike
 
-from workbench.plots.style import array, palette
+from workbench.plots.style import array, mixed, palette
 
 
 def one(ax: Axes | None, size: tuple[float, float] = (9.0, 4.0)) -> Axes:
@@ -90,16 +90,49 @@ def bars(
 
 
 def signed_bars(ax: Axes, values: np.ndarray, null: np.ndarray | None = None) -> PolyCollection:
-    """Draw values (bar,) in two colours by sign, and the null (bar,) as a stepped outline over them."""
+    """Draw values (bar,) in two colours by sign, and the null (bar,) as a stepped outline over them.
+
+    Bars of zero and more that stay below their null are pale.
+    """
     shades = palette()
-    drawn = bars(ax, values, np.where(values < 0, shades.down, shades.up))
-    if (values < 0).any():
+    signed = bool((values < 0).any())
+    colours = np.where(values < 0, shades.down, shades.up)
+    if null is not None and not signed:
+        colours = np.where(values < null, mixed(shades.up, ax.get_facecolor()), colours)
+    drawn = bars(ax, values, colours)
+    if signed:
         ax.axhline(0, color=shades.ink, linewidth=0.8)
     if null is not None:
         edges = np.arange(len(null) + 1) - 0.5
         ax.stairs(null, edges, baseline=None, color=shades.ink, linewidth=1.2, label="null")
+    if not signed:
+        cut_tallest(ax, values, values if null is None else np.maximum(values, null))
     ax.set_xlim(-0.5, len(values) - 0.5)
     return drawn
+
+
+def cut_tallest(ax: Axes, values: np.ndarray, tops: np.ndarray) -> None:
+    """Let one bar that towers over the others run off the panel, with its value (bar,) written beside it.
+
+    The residual path gives the decision bar a share that would flatten all others. `tops` (bar,) is the
+    highest thing drawn at each bar; one more than three times the next is cut.
+    """
+    if len(tops) < 3:
+        return
+    tallest, (second, first) = int(np.argmax(tops)), np.sort(tops)[-2:]
+    if not first > 3 * second > 0:
+        return
+    ax.set_ylim(0, 1.35 * second)
+    right = tallest >= len(tops) / 2
+    ax.annotate(
+        f"{values[tallest]:.2g} ↑" if right else f"↑ {values[tallest]:.2g}",
+        (tallest + (-0.6 if right else 0.6), 1.35 * second),
+        xytext=(0, -3),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="top",
+        fontsize="small",
+    )
 
 
 def null_of(null: ArrayLike | None, count: int) -> np.ndarray | None:

@@ -4,13 +4,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_hex, to_rgb
 
 MAGNITUDE = "cividis"
 SHARE = "share of attention"
@@ -49,9 +49,23 @@ class Palette:
 def palette() -> Palette:
     """Return blue and vermilion as the current rcParams' text colour calls for: light text, lighter blue."""
     ink = mpl.rcParams["text.color"]
-    red, green, blue = to_rgb(ink)
-    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5
+    dark = float(rgb(ink) @ [0.2126, 0.7152, 0.0722]) > 0.5  # what the eye makes of red, green and blue
     return Palette(up="#56B4E9" if dark else "#0072B2", down="#D55E00", ink=ink, dark=dark)
+
+
+def rgb(colour: Any) -> np.ndarray:
+    """Red, green and blue of a colour (3,), each from 0 to 1."""
+    return np.array(to_rgb(colour))
+
+
+def mixed(colour: Any, other: Any) -> str:
+    """Return the colour half way between two.
+
+    >>> mixed("white", "black")
+    '#808080'
+    """
+    red, green, blue = (rgb(colour) + rgb(other)) / 2
+    return to_hex((red, green, blue))
 
 
 @contextmanager
@@ -76,15 +90,18 @@ def theme(name: str) -> Iterator[None]:
         yield
 
 
-def magnitudes(values: np.ndarray) -> tuple[Normalize, Literal["max", "neither"]]:
-    """Return a colour scale from 0 for values of zero and more, and how its colour bar ends.
+def magnitudes(values: np.ndarray) -> tuple[Normalize, str]:
+    """Return a colour scale for values of zero and more, and at which ends its colour bar has arrows.
 
-    It stops at the 98th percentile where the largest value is more than twice that: a rollout's diagonal
-    would leave everything else in the dark.
+    It starts from 0, but from the 2nd percentile where that is over half of the top. It stops at the 98th
+    percentile where the largest value is more than twice that: a rollout's diagonal would leave everything
+    else in the dark.
     """
-    top, most = float(np.percentile(values, 98)), float(values.max())
-    clipped = 0 < 2 * top < most
-    return Normalize(0, top if clipped else most), "max" if clipped else "neither"
+    low, high, most = (float(np.percentile(values, q)) for q in (2, 98, 100))
+    top = high if 0 < 2 * high < most else most
+    start = low if top / 2 < low < top else 0.0
+    ends = {(False, False): "neither", (False, True): "max", (True, False): "min", (True, True): "both"}
+    return Normalize(start, top), ends[start > 0, top < most]
 
 
 def titled(

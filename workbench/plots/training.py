@@ -111,7 +111,7 @@ def _title(ax: Axes, history: TrainingHistory, provenance: Mapping[str, Any]) ->
     titled(
         ax,
         f"Training: best epoch {history.best_epoch} of {len(history.epochs)} "
-        f"by {history.monitor.replace('_', ' ')}",
+        f"by {history.monitor.replace('valid_', 'validation ').replace('_', ' ')}",
         f"{history.seconds:.1f} seconds",
         _ENDS.get(stopped, stopped),
         "" if seed is None else f"seed {seed}",
