@@ -6,6 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.features.indicators import make_features
+from workbench.features.labels import label_moves
+from workbench.features.windows import Windows
+
 COLUMNS = ["open", "high", "low", "close", "volume"]
 
 
@@ -70,3 +74,15 @@ def alter_future() -> Callable[..., pd.DataFrame]:
         return altered
 
     return alter
+
+
+@pytest.fixture(scope="session")
+def single(make_prices) -> Windows:
+    prices = make_prices(400)
+    return Windows.of(make_features(prices), label_moves(prices), 20)
+
+
+@pytest.fixture(scope="session")
+def panel(make_panel) -> Windows:
+    prices = make_panel((300, 200, 260))
+    return Windows.of(make_features(prices), label_moves(prices, 3), 20)

@@ -1,11 +1,11 @@
 import math
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from naive_indicators import naive_classics
 
 from workbench.features.indicators import indicators, make_features, volatility
 from workbench.features.scaling import trailing_zscore
@@ -28,65 +28,6 @@ def closes(values) -> pd.DataFrame:
     prices = pd.DataFrame({"close": np.asarray(values, dtype=float)}, index=index)
     prices.attrs["provenance"] = {"fields": ["close"]}
     return prices
-
-
-# Naive formulas, one bar at a time
-
-
-def naive_sma(close, n):
-    return [math.nan if t < n - 1 else math.fsum(close[t - n + 1 : t + 1]) / n for t in range(len(close))]
-
-
-def naive_ema(values, n, first):
-    """Exponential mean whose first value, at bar `first`, is the plain mean of the n values up to it."""
-    out = [math.nan] * len(values)
-    out[first] = sum(values[first - n + 1 : first + 1]) / n
-    for t in range(first + 1, len(values)):
-        out[t] = out[t - 1] + 2 / (n + 1) * (values[t] - out[t - 1])
-    return out
-
-
-def naive_macd(close):
-    fast, slow = naive_ema(close, 12, 25), naive_ema(close, 26, 25)
-    line = [f - s for f, s in zip(fast, slow, strict=True)]
-    signal = naive_ema(line, 9, 33)
-    line[:33] = [math.nan] * 33
-    return line, signal, [a - b for a, b in zip(line, signal, strict=True)]
-
-
-def naive_rsi(close, n=14):
-    """Wilder (1978): average gain over average gain plus average loss."""
-    moves = [b - a for a, b in pairwise(close)]
-    gain = sum(max(m, 0) for m in moves[:n]) / n
-    loss = sum(max(-m, 0) for m in moves[:n]) / n
-    out = [math.nan] * n + [100 * gain / (gain + loss)]
-    for move in moves[n:]:
-        gain, loss = (gain * (n - 1) + max(move, 0)) / n, (loss * (n - 1) + max(-move, 0)) / n
-        out.append(100 * gain / (gain + loss))
-    return out
-
-
-def naive_sd(values, n):
-    return [math.nan if t < n - 1 else float(np.std(values[t - n + 1 : t + 1])) for t in range(len(values))]
-
-
-def naive_classics(close):
-    close = [float(c) for c in close]
-    middle, sd = naive_sma(close, 20), naive_sd(close, 20)
-    returns = [math.nan] + [math.log(b / a) for a, b in pairwise(close)]
-    line, signal, hist = naive_macd(close)
-    return {
-        "sma_10": naive_sma(close, 10),
-        "sma_20": middle,
-        "rsi_14": naive_rsi(close),
-        "macd": line,
-        "macd_signal": signal,
-        "macd_hist": hist,
-        "bollinger_upper": [m + 2 * s for m, s in zip(middle, sd, strict=True)],
-        "bollinger_middle": middle,
-        "bollinger_lower": [m - 2 * s for m, s in zip(middle, sd, strict=True)],
-        "volatility_20": naive_sd(returns, 20),
-    }
 
 
 @given(seed=seeds)
@@ -233,39 +174,6 @@ def test_the_unit_of_price_and_volume_does_not_matter(make_prices, seed, price, 
     prices = make_prices(80, seed)
     scaled = prices * [price, price, price, price, volume]
     np.testing.assert_allclose(make_features(scaled), make_features(prices), rtol=1e-6, atol=1e-9)
-
-
-@given(seed=seeds, cut=st.integers(0, 119))
-def test_no_feature_row_knows_a_later_bar(make_prices, alter_future, seed, cut):
-    prices = make_prices(120, seed)
-    altered = alter_future(prices, prices.index[cut], seed)
-    for compute in (make_features, indicators, lambda p: make_features(p, zscore=10)):
-        before, after = compute(prices), compute(altered)
-        for name in before.columns:
-            assert before[name].iloc[: cut + 1].to_numpy().tobytes() == (
-                after[name].iloc[: cut + 1].to_numpy().tobytes()
-            ), name
-
-
-def test_every_feature_row_does_know_its_own_bar(make_prices, alter_future):
-    prices = make_prices(120)
-    altered = alter_future(prices, prices.index[79], 1)
-    before, after = make_features(prices), make_features(altered)
-    same = before.iloc[80] == after.iloc[80]
-    assert not same.any(), f"{list(same[same].index)} ignore the bar they stand on"
-
-
-@settings(max_examples=15)
-@given(seed=seeds, cut=st.integers(0, 89))
-def test_no_feature_row_of_a_panel_knows_a_later_bar(make_panel, alter_future, seed, cut):
-    panel = make_panel((90, 60, 75), seed % 1000)
-    date = panel.index.levels[0][cut]
-    altered = alter_future(panel, date, seed)
-    past = panel.index.get_level_values("date") <= date
-    for compute in (make_features, indicators, lambda p: make_features(p, zscore=10)):
-        before, after = compute(panel), compute(altered)
-        for name in before.columns:
-            assert before[name].to_numpy()[past].tobytes() == after[name].to_numpy()[past].tobytes(), name
 
 
 def test_a_ticker_in_a_panel_has_the_features_it_has_alone(make_panel):

@@ -3,7 +3,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.features.labels import CLASSES, forward_return, label_moves
@@ -71,23 +71,6 @@ def test_labels_equal_the_naive_formula(make_prices, seed, horizon, threshold, s
         move = close[t + horizon] / close[t] - 1
         if abs(abs(move) - band) > 1e-9:
             assert found.iloc[t] == (BUY if move > band else SELL if move < -band else HOLD)
-
-
-@settings(max_examples=15)
-@given(seed=seeds, cut=st.integers(0, 89), horizon=st.integers(1, 10))
-def test_a_label_knows_nothing_past_its_horizon(make_prices, make_panel, alter_future, seed, cut, horizon):
-    for prices in (make_prices(90, seed), make_panel((90, 70), seed % 1000)):
-        dates = prices.index.get_level_values("date")
-        calendar = dates.unique()
-        altered = alter_future(prices, calendar[cut], seed)
-        settled = dates <= calendar[cut - horizon] if cut >= horizon else np.zeros(len(dates), bool)
-        for label in (
-            lambda p: label_moves(p, horizon),
-            lambda p: label_moves(p, horizon, scale="volatility"),
-            lambda p: forward_return(p, horizon),
-        ):
-            before, after = label(prices)[settled], label(altered)[settled]
-            assert before.to_numpy().tobytes() == after.to_numpy().tobytes()
 
 
 def test_volatility_scaled_classes_stay_balanced_where_fixed_ones_do_not(make_prices):
