@@ -202,7 +202,7 @@ def test_windows_carry_where_their_prices_came_from(single, panel, make_prices):
 def test_windows_own_their_bars(make_prices):
     prices = make_prices(60)
     features = make_features(prices)
-    numbers = np.array(features, dtype="float32")
+    numbers = np.array(features, dtype="float32", order="C")
     shared = pd.DataFrame(numbers, index=features.index, columns=features.columns, copy=False)
     windows = Windows.of(shared, label_moves(prices), 5)
     before = windows.bars.clone()
