@@ -11,6 +11,7 @@ from importlib import metadata
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -70,6 +71,16 @@ def test_what_the_requirements_need_in_turn_is_pinned_too():
                 faults.append(f"{asker} needs {requirement}, the pin is {pins().get(name)}")
     assert faults == []
     assert len(seen) > 100
+
+
+def test_the_pins_do_for_the_oldest_python_around():
+    debian = Version("3.11.2")
+    refused = []
+    for found in metadata.distributions():
+        wanted = SpecifierSet(found.metadata["Requires-Python"] or "")
+        if pins().get(canonicalize_name(found.name)) == Version(found.version) and debian not in wanted:
+            refused.append(f"{found.name} {found.version} asks for Python {wanted}")
+    assert refused == [], "make constraints.txt anew under that Python: bash .ci/lock"
 
 
 def test_no_package_is_pinned_twice():
