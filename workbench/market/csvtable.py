@@ -21,7 +21,7 @@ _NAMES = {
     **dict.fromkeys(("date", "datetime", "time", "timestamp"), DATE),
     **dict.fromkeys(("adjclose", "adjustedclose"), ADJUSTED),
 }
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,11 @@ def row_faults(prices: pd.DataFrame, fields: Sequence[str]) -> dict[str, np.ndar
         volume = prices["volume"].to_numpy()
         faults |= {"volumes not finite": ~np.isfinite(volume), "volumes negative": volume < 0}
     if "high" in fields:
-        faults["high below open, close or low"] = priced["high"] < values.max(axis=0) * (1 - TOLERANCE)
+        top = values.max(axis=0)
+        faults["high below open, close or low"] = priced["high"] < top * (1 - TOLERANCE * np.sign(top))
     if "low" in fields:
-        faults["low above open, close or high"] = priced["low"] > values.min(axis=0) * (1 + TOLERANCE)
+        bottom = values.min(axis=0)
+        faults["low above open, close or high"] = priced["low"] > bottom * (1 + TOLERANCE * np.sign(bottom))
     return faults
 
 

@@ -79,12 +79,14 @@ def grow(
     Row t depends on rows ≤ t of `draws` alone, so longer draws with the same beginning grow bars with the
     same beginning.
     """
-    ranges = np.exp(_RANGE_SPREAD * draws[:, :, 2])
+    noise, volume, spread, gap, wick = np.ascontiguousarray(np.moveaxis(draws, 2, 0))
+    ranges = np.exp(_RANGE_SPREAD * spread)
     variance = np.exp(_RANGE_SPREAD**2)
     standard_range = (ranges / np.sqrt(variance) - 1) / np.sqrt(variance - 1)
-    moves = _moves(cells, draws[:, :, 0], (draws[:, :, 1], standard_range))
-    prices = _candles(moves, ranges * np.exp(_RANGE_LEVEL), draws[:, :, 3:], manner)
-    return prices | {"volume": manner.volume * np.exp(_log_volume(_VOLUME_SPREAD * draws[:, :, 1]))}
+    moves = _moves(cells, noise, (volume, standard_range))
+    body, spare = _body(moves - manner.gap * gap, ranges * np.exp(_RANGE_LEVEL))
+    prices = _candles(moves, body, (spare, wick), manner.scale)
+    return prices | {"volume": manner.volume * np.exp(_log_volume(_VOLUME_SPREAD * volume))}
 
 
 def _moves(cells: Mapping[str, Cell], noise: Bars, others: Sequence[Bars]) -> Bars:
@@ -103,23 +105,22 @@ def _moves(cells: Mapping[str, Cell], noise: Bars, others: Sequence[Bars]) -> Ba
     return drivers[0]
 
 
-def _candles(
-    moves: Bars, ranges: Bars, draws: Float64[np.ndarray, "bar asset 2"], manner: Manner
-) -> dict[str, Bars]:
-    """Prices of which log(close_t / close_{t−1}) is scale · move and log(high / low) is scale · range.
+def _body(wanted: Bars, ranges: Bars) -> tuple[Bars, Bars]:
+    """Open to close, at most 0.9 of the range, and what the range has left; the gap takes what is cut."""
+    body = np.clip(wanted, -0.9 * ranges, 0.9 * ranges)
+    return body, ranges - np.abs(body)
 
-    A body longer than 0.9 of the range is cut to it; the gap before the bar takes the rest.
-    """
-    limit = 0.9 * ranges
-    body = np.clip(moves - manner.gap * draws[:, :, 0], -limit, limit)
-    spare = ranges - np.abs(body)
-    above = spare / (1 + np.exp(-draws[:, :, 1]))
-    log_close = np.log(100.0) + manner.scale * np.cumsum(moves, axis=0)
-    log_open = log_close - manner.scale * body
+
+def _candles(moves: Bars, body: Bars, wicks: tuple[Bars, Bars], scale: float) -> dict[str, Bars]:
+    """Prices of which log(close_t / close_{t−1}) is scale · move and log(high / low) is scale · range."""
+    spare, draw = wicks
+    above = spare / (1 + np.exp(-draw))
+    log_close = np.log(100.0) + scale * np.cumsum(moves, axis=0)
+    log_open = log_close - scale * body
     return {
         "open": np.exp(log_open),
-        "high": np.exp(np.maximum(log_open, log_close) + manner.scale * above),
-        "low": np.exp(np.minimum(log_open, log_close) - manner.scale * (spare - above)),
+        "high": np.exp(np.maximum(log_open, log_close) + scale * above),
+        "low": np.exp(np.minimum(log_open, log_close) - scale * (spare - above)),
         "close": np.exp(log_close),
     }
 
@@ -131,6 +132,8 @@ def _log_volume(above_mean: Bars) -> Bars:
     """
     before = _VOLUME_BARS - 1
     level = np.zeros((before + len(above_mean), above_mean.shape[1]))
-    for bar, above in enumerate(above_mean):
-        level[before + bar] = (_VOLUME_BARS * above + level[bar : before + bar].sum(axis=0)) / before
+    total = np.zeros(above_mean.shape[1])  # of the 19 levels before the bar
+    for bar, above in enumerate(above_mean, start=before):
+        level[bar] = (_VOLUME_BARS * above + total) / before
+        total = total + level[bar] - level[bar - before]
     return level[before:]

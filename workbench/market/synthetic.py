@@ -102,7 +102,7 @@ def plant(
         "1d": weekdays from 2000-01-03, 1.5 % a day, with gaps at the open. "1h": every hour from 2020-01-01
         UTC, 0.6 % an hour, as crypto trades.
     seed
-        0 or more. The same seed makes the same bits.
+        0 or more. The same seed makes the same bits; on another kind of processor the last may differ.
 
     Returns
     -------
