@@ -3,6 +3,7 @@ from .explainers.capture import attention_maps as attention_maps
 from .explainers.explanation import Explanation as Explanation
 from .explainers.explanation import explain as explain
 from .explainers.maps import AttentionMaps as AttentionMaps
+from .explainers.null import uniform_maps as uniform_maps
 from .explainers.regimes import attention_regime as attention_regime
 from .explainers.regimes import temporal_importance as temporal_importance
 from .explainers.rollouts import rollout as rollout
@@ -15,6 +16,7 @@ from .market.loading import list_sources as list_sources
 from .market.loading import list_tickers as list_tickers
 from .market.loading import load_panel as load_panel
 from .market.loading import load_prices as load_prices
+from .market.quality import check_prices as check_prices
 from .models.registry import build_model as build_model
 from .models.registry import list_models as list_models
 from .trading.attention import attention_by_outcome as attention_by_outcome

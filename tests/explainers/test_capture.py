@@ -275,7 +275,7 @@ def test_a_recurrent_model_is_told_what_to_use_instead():
 
 
 def test_a_scripted_model_is_refused_with_the_repair():
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
         scripted = torch.jit.script(nn.Linear(3, 3))
     with pytest.raises(NoAttentionFound, match="pass the module it was scripted from"):
         attention_maps(scripted, random(2, 3))

@@ -150,9 +150,9 @@ def test_a_last_layer_of_one_query_gives_the_last_row():
     expected = rollout(maps)[:, -1]
     torch.testing.assert_close(rollout(pruned)[:, 0], expected)
     torch.testing.assert_close(rollout(pruned, position=-1), expected)
-    with pytest.raises(ValueError, match="position 0 was not computed.*full=True"):
+    with pytest.raises(ValueError, match=r"position 0 was not computed.*full=True"):
         rollout(pruned, position=0)
-    with pytest.raises(ValueError, match="discard ranks every entry.*full=True"):
+    with pytest.raises(ValueError, match=r"discard ranks every entry.*full=True"):
         rollout(pruned, discard=0.1)
 
 

@@ -1,0 +1,168 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3 · Rollout: what did the model look at?
+#
+# **Goal.** Read a transformer's attention through all its layers, and tell what the model chose to look at from
+# what any model of its shape would show.
+#
+# **Prerequisites.** Notebook 2 for the model; trained here if it is not there yet.
+#
+# **Time.** Under a minute to run, 20 minutes to read.
+
+# %% tags=["parameters"]
+TICKER = "AAPL"
+SOURCE = "sample"
+START, END = None, None
+INTERVAL = "1d"
+LOOKBACK = 60
+HORIZON = 1
+SCALE, THRESHOLD = "volatility", 0.5
+VALID_FROM, TEST_FROM = 0.7, 0.85
+MODEL = "transformer"
+EPOCHS = 40
+SEED = 0
+MODELS = "../runs/models"
+DAY = None  # a decision date of the test years; None takes the day of the largest fall
+
+# %%
+import numpy as np
+import pandas as pd
+
+import workbench as wb
+
+# %%
+prices = wb.load_prices(TICKER, source=SOURCE, start=START, end=END, interval=INTERVAL)
+features = wb.make_features(prices)
+labels = wb.label_moves(prices, horizon=HORIZON, threshold=THRESHOLD, scale=SCALE)
+windows = wb.Windows.of(features, labels, lookback=LOOKBACK)
+train, valid, test = windows.split(VALID_FROM, TEST_FROM)
+model, history = wb.ensure_model(MODEL, train, valid, seed=SEED, folder=MODELS, epochs=EPOCHS, progress=False)
+
+# %% [markdown]
+# ## One day, every head
+#
+# `wb.attention_maps` watches the model while it runs. The model is not changed and need not be ours: any PyTorch
+# module that attends will do.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+moves = features["log_return"].loc[test.dates]
+date = pd.Timestamp(DAY) if DAY else moves.idxmin()
+day = test.at(date)
+maps = wb.attention_maps(model, day.x)
+print(f"decided on {date:%Y-%m-%d}, after a move of {moves[date]:.2%}")
+print(maps)
+
+# %%
+axes = wb.plots.attention_grid(maps, day.bar_dates, provenance=prices.attrs["provenance"])
+# %% [markdown]
+# **What to see.** Each picture is one head: a row is a bar that asks (query), a column a bar it looks at (key).
+# Vertical stripes are bars that everyone looks at, diagonals are bars that look at themselves or their
+# neighbours. Eight such pictures are no answer yet: the second layer looks at the outputs of the first, which are
+# mixtures of bars already.
+#
+# ## Through all layers: rollout
+#
+# Attention rollout (Abnar & Zuidema 2020) follows the mixing. The heads of a layer are averaged to A; half of
+# every bar stays what it was, Ã = ½A + ½I, for the residual connection; the layers are multiplied, the later ones
+# from the left. Row i of the product says how far bar i, at the output, draws on each input bar.
+
+# %%
+rolled = wb.rollout(maps)
+axes = wb.plots.rollout(rolled, day.bar_dates, provenance=prices.attrs["provenance"])
+# %% [markdown]
+# **What to see.** The bright diagonal is the residual: it would be there in any model. The answer is read from the
+# *last* row.
+#
+# ## Against an indifferent model
+#
+# Is any of it the model's doing? The *null* is the rollout of a model of the same depth, mask and residual that
+# looks at all bars alike. `wb.explain` gives every window's last row, the null, and the predictions, in one pass
+# over the test years.
+
+# %%
+why = wb.explain(model, test, method="rollout")
+why
+
+# %%
+one = why.at(date)
+axes = wb.plots.attribution(prices, one.scores[0], date, null=why.null, trust=one.trust)
+# %% [markdown]
+# **What to see.** Bars above the outline of the null were looked at more than an indifferent model would. The line
+# on *trust* is there to be read: these scores have not been tested for faithfulness, so they say where attention
+# went, not what moved the answer.
+#
+# ## Over all test years
+
+# %%
+importance = wb.temporal_importance(why)
+axes = wb.plots.importance(importance, null=why.null, provenance=prices.attrs["provenance"])
+# %%
+ratio = (importance / why.null).rename("attention over the null's")
+ratio.sort_values(ascending=False).head(5).round(2).to_frame()
+
+# %% [markdown]
+# **What to see.** The last bar takes about a quarter of the rollout whatever the model learned: two layers hand on
+# ½·½ of it unchanged. Only the ratio to the null counts. Ratios near 1 for every lag mean that the model has no
+# preference worth telling, which for a model that cannot predict is the honest picture.
+
+# %%
+regimes = wb.attention_regime(why)
+regimes["regime"].value_counts().rename("windows").to_frame()
+
+# %% [markdown]
+# A window is called *momentum* if the recent quarter of bars gets at least 1.2 times what the null gives it,
+# *mean-reversion* if it gets at most 0.8 times, else *mixed*. These are names for where attention lies. They do
+# not say that the model trades that way.
+#
+# ## When the truth is known
+#
+# Would rollout find a cause if there were one? In a synthetic market we know: the next move is driven by the
+# return some bars ago, and by nothing else that can be known. If the prices above are not synthetic, the same
+# model is trained on such a market here.
+
+# %%
+planted = prices if SOURCE == "synthetic" else wb.load_prices("LAG5-SNR2", source="synthetic")
+truth = planted.attrs["provenance"].get("truth") or {}
+print("the planted truth:", truth)
+
+# %%
+if SOURCE == "synthetic":
+    found = why
+else:
+    made_up = wb.Windows.of(
+        wb.make_features(planted), wb.label_moves(planted, threshold=THRESHOLD, scale=SCALE), lookback=20
+    )
+    learn, check, unseen = made_up.split(0.6, 0.8)
+    twin, _ = wb.ensure_model(MODEL, learn, check, seed=SEED, folder=MODELS, epochs=EPOCHS, progress=False)
+    found = wb.explain(twin, unseen)
+importance = wb.temporal_importance(found)
+axes = wb.plots.importance(importance, null=found.null, provenance=planted.attrs["provenance"])
+# %%
+lags = (importance / found.null).rename("attention over the null's").sort_values(ascending=False)
+if truth.get("snr"):
+    place = int(np.flatnonzero(lags.index == f"t−{truth['lag']}")[0]) + 1
+    print(f"the planted lag, t−{truth['lag']}, is number {place} of {len(lags)} by attention over the null's")
+lags.head(5).round(2).to_frame()
+
+# %% [markdown]
+# **What to see.** By raw rollout the last bar leads, because of the residual. Over the null the planted lag stands
+# out: the model learned where the cause lies, and the explanation shows it. Its neighbours share in it, since the
+# first layer has mixed bars before the second looks.
+#
+# One success proves no method. A later notebook scores every explanation on many planted markets.
+#
+# **Next:** notebook 4 trades on the model's answers.
