@@ -21,6 +21,7 @@ US = WEEK[(WEEK.hour >= 15) & (WEEK.hour < 21) & (WEEK.day_of_week < 5)]
         ("1d", None, days(20), 252),
         ("1h", "XNYS", US, 1638),
         ("30m", "XNYS", US, 3276),
+        ("4h", "XNYS", US, 409.5),
         ("1d", "24/7", days(3), 365),
         ("1d", None, pd.date_range("2024-01-01", periods=30), 365),
         ("1h", "24/7", WEEK[:30], 8760),

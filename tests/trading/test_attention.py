@@ -127,6 +127,31 @@ def test_a_panel_is_matched_by_date_and_ticker_in_any_order():
     assert found.recent["share"].tolist() == pytest.approx([0.625, 0.125, 0.5])
 
 
+def test_the_order_of_windows_changes_nothing():
+    rng = np.random.default_rng(0)
+    closes = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, (61, 2)), axis=0))
+    wide = pd.DataFrame(rng.choice([-1.0, 1.0], (60, 2)), days(60), ["X", "Y"])
+    result = backtest(wide, panel(closes, tickers=["X", "Y"]), fill="close")
+    scores, dates = rng.dirichlet(np.ones(4), 120), days(60).append(days(60))
+    tickers = np.repeat(["X", "Y"], 60)
+    by_asset = attention_by_outcome(Told(scores, dates, tickers), result, draws=200)
+    order = np.lexsort((tickers, dates))
+    by_date = attention_by_outcome(Told(scores[order], dates[order], tickers[order]), result, draws=200)
+    assert by_date.p_value == by_asset.p_value
+    pd.testing.assert_frame_equal(by_date.by_lag, by_asset.by_lag)
+
+
+def test_significance_is_the_false_discovery_rates_not_the_single_lags():
+    result, dates = market(2)
+    explained = told(np.random.default_rng(2).dirichlet(np.ones(20), len(dates)), dates)
+    table = attention_by_outcome(explained, result, draws=200).by_lag
+    p, q = table["p_value"].min(), table["q_value"].min()
+    assert p < q
+    at, below = (attention_by_outcome(explained, result, draws=200, fdr=f).by_lag for f in (q, (p + q) / 2))
+    assert at["significant"].any()
+    assert not below["significant"].any()
+
+
 def test_windows_outside_the_backtest_or_without_attribution_are_dropped_and_counted():
     prices = one_asset([100, 110, 99, 105, 104])
     result = backtest(pd.Series([1.0, 1, 1], prices.index[:3]), prices, fill="close")
@@ -186,6 +211,35 @@ def test_under_the_null_p_values_are_nearly_uniform_where_free_shuffles_would_be
     monkeypatch.setattr(contrasts, "block_length", lambda series, least: 1)
     fooled = np.array([contrast(null_groups(seed), 40, 99, 0).p_value[0] for seed in range(60)])
     assert (fooled <= 0.1).mean() > 0.4
+
+
+def test_the_shuffles_blocks_are_twice_the_bootstraps(monkeypatch):
+    asked = []
+
+    def remember(labels, dates, assets, block, draws, seed):
+        asked.append(block)
+        return iter([np.tile(labels, (draws, 1))])
+
+    monkeypatch.setattr(contrasts, "shuffled_labels", remember)
+    blocks = [contrast(null_groups(0), least, 9, 0).block for least in (40, 60, 100)]
+    assert blocks == [40, 60, 100]
+    assert asked == [80, 100, 100]
+
+
+def test_a_dates_influence_is_what_its_weight_does_to_the_difference():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=90)
+    groups = Groups(values[:, None], rng.random(90) < 0.4, np.arange(90) % 45, np.arange(90) // 45)
+
+    def difference(weights):
+        each = weights[groups.dates]
+        won, lost = each * groups.won, each * ~groups.won
+        return won @ values / won.sum() - lost @ values / lost.sum()
+
+    found = contrasts._influence(groups, values[groups.won].mean(), values[~groups.won].mean())
+    step = 1e-6 * np.eye(45)
+    slopes = [(difference(1 + row) - difference(1 - row)) / 2e-6 for row in step]
+    assert found == pytest.approx(np.array(slopes), abs=1e-8)
 
 
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():

@@ -58,8 +58,8 @@ def test_the_engine_agrees_with_a_plain_loop_in_exact_fractions(ledger, seed, co
     opens, closes, positions = random_market(seed, n_bars=12, n_assets=1 + seed % 3)
     rng = np.random.default_rng(seed)
     if holes:
-        missing = rng.random(opens.shape) < 0.25
-        opens[missing], closes[missing] = np.nan, np.nan
+        opens[rng.random(opens.shape) < 0.25] = np.nan  # a bar may have a close and no open, and the reverse
+        closes[rng.random(opens.shape) < 0.25] = np.nan
     wanted = positions * rng.choice([0.25, 1.0]) / positions.shape[1]
     tape = tape_from(opens, closes)
     book = keep_book(tape, wanted, cost, ledger)
@@ -182,6 +182,15 @@ def test_a_missing_asset_is_not_resized_when_the_others_are():
     assert book.units[:, 1].tolist() == [0.005, 0.005, 0.005]
     assert book.units[:, 0].tolist() == [0.005, 0, 0]
     assert book.equity == pytest.approx([1, 1.05, 1.15])
+
+
+def test_an_asset_without_an_open_is_worth_its_last_close_when_the_others_are_sized():
+    # A halves at the open while B, up to 200 by the close, has no open: equity is 1 at the fill, not 1.5.
+    opens, closes = [[100, 100], [100, np.nan]], [[100, 100], [100, 200]]
+    book = keep_book(tape_from(opens, closes), np.array([[0.5, 0.5], [0.25, 0.5]]), 0.0, "on_change")
+    assert book.units is not None
+    assert book.units[1].tolist() == [0.0025, 0.005]
+    assert book.equity.tolist() == [1, 1.5]
 
 
 def test_an_asset_not_listed_yet_is_not_bought_until_it_trades():

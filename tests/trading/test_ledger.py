@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +5,7 @@ from cases import days, one_asset, panel, random_market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.market.loading import load_prices
 from workbench.trading.ledger import backtest
 
 FILLS, LEDGERS = ("next_open", "next_close", "close"), ("on_change", "every_bar", "formula")
@@ -96,6 +95,14 @@ def test_buy_and_hold_is_its_own_benchmark(fill):
     assert result.equity.equals(result.benchmark.rename("equity"))
     assert (result.benchmark_stats == result.stats[result.benchmark_stats.index]).all()
     assert result.costs.sum() == pytest.approx(250)
+
+
+def test_units_are_bought_with_the_initial_capital():
+    prices = one_asset([100, 110, 125])
+    result = backtest(pd.Series([1.0, 1.0], prices.index[:2]), prices, initial_capital=50_000)
+    assert result.units is not None
+    assert result.units["AAPL"].tolist() == [0, 500, 500]
+    assert result.equity.tolist() == pytest.approx([50_000, 55_000, 62_500])
 
 
 def test_one_asset_in_a_panel_is_that_asset_alone():
@@ -222,12 +229,7 @@ def test_an_unknown_year_is_asked_for_and_a_given_one_is_told():
     assert "A year: 100 bars (as given)" in result.report()
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("workbench.market.loading") is None, reason="no price loader yet"
-)
 def test_apple_bought_and_held_has_its_known_figures():
-    from workbench.market.loading import load_prices
-
     prices = load_prices("AAPL")
     stats = backtest(pd.Series(1.0, prices.index), prices, fill="close").stats
     known = {

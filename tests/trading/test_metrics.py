@@ -13,6 +13,9 @@ from workbench.trading.metrics import Undefined
 FOUR = np.array([0.10, -0.05, 0.02, -0.01])
 
 
+STEADY = 1.01 ** np.arange(1, 50) / 1.01 ** np.arange(49) - 1  # 1 % a bar, but for rounding
+
+
 def returns_of(seed, n_bars=300):
     return np.random.default_rng(seed).standard_t(4, n_bars) * 0.01 + 0.0005
 
@@ -98,6 +101,7 @@ def test_an_account_that_lost_everything_grew_by_minus_one():
     [
         (lambda: metrics.sharpe_ratio(np.full(50, 0.001), 252), "do not vary"),
         (lambda: metrics.sharpe_ratio(np.zeros(50), 252), "do not vary"),
+        (lambda: metrics.sharpe_ratio(STEADY, 252), "do not vary"),
         (lambda: metrics.sharpe_ratio(np.array([0.1]), 252), "at least 2 bars"),
         (lambda: metrics.sortino_ratio(np.array([0.1, 0.2, 0.0]), 252), "no bar returned less"),
         (lambda: metrics.sortino_ratio(np.full(9, 0.02 / 252), 252, 0.02), "no bar returned less"),
@@ -114,6 +118,10 @@ def test_an_account_that_lost_everything_grew_by_minus_one():
 def test_the_undefined_says_why(figure, why):
     with pytest.raises(Undefined, match=why):
         figure()
+
+
+def test_steady_returns_vary_by_rounding_alone():
+    assert 0 < STEADY.std() < 1e-14
 
 
 def test_measured_collects_values_and_reasons():

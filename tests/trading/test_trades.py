@@ -107,10 +107,11 @@ def test_outcomes_follow_the_fill():
 
 
 def test_bars_without_a_decision_or_a_price_have_no_outcome():
-    prices = one_asset([100, 101, np.nan, 103, 104, 105], [100, 101, np.nan, 103, 104, 105])
-    signal = pd.Series([1.0, 1.0, 1.0, 1.0], prices.index[[0, 1, 3, 4]])
-    found = backtest(signal, prices, fill="close").outcomes["AAPL"]
-    assert found.isna().tolist() == [False, True, True, False, True]
+    prices = one_asset([100, 101, np.nan, 103, 104, 105, 106])
+    signal = pd.Series([1.0, 1.0, 1.0, 1.0], prices.index[[0, 1, 3, 5]])
+    result = backtest(signal, prices, fill="close")
+    assert result.positions["AAPL"].tolist() == [1] * 6
+    assert result.outcomes["AAPL"].isna().tolist() == [False, True, True, False, True, True]
 
 
 def test_outcomes_end_with_the_account():
