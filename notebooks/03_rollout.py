@@ -90,8 +90,17 @@ axes = wb.plots.rollout(rolled, day.bar_dates, provenance=prices.attrs["provenan
 # ## Against an indifferent model
 #
 # Is any of it the model's doing? The *null* is the rollout of a model of the same depth, mask and residual that
-# looks at all bars alike. `wb.explain` gives every window's last row, the null, and the predictions, in one pass
-# over the test years.
+# looks at all bars alike. Divided by it, the diagonal is gone:
+
+# %%
+null = wb.rollout(wb.uniform_maps(maps))
+axes = wb.plots.rollout(rolled, day.bar_dates, null=null, provenance=prices.attrs["provenance"])
+
+# %% [markdown]
+# **What to see.** One colour for more than the null, one for less. Columns stand out, rows do not: the model found
+# some *bars* worth looking at, whoever asks.
+#
+# `wb.explain` gives every window's last row, the null, and the predictions, in one pass over the test years.
 
 # %%
 why = wb.explain(model, test, method="rollout")

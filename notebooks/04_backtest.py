@@ -75,9 +75,21 @@ print(f"confidence asked for: {confidence}, chosen by the Sharpe ratio of the va
 
 # %% [markdown]
 # ## The test years
+#
+# First without any trading: what came after each answer?
 
 # %%
 why = wb.explain(model, test)
+later = 1e4 * wb.forward_return(prices, horizon=HORIZON).loc[test.dates]
+answer = why.predictions.idxmax(axis=1).rename("answer")
+later.groupby(answer).agg(["count", "mean", "sem"]).rename(
+    columns={"mean": "mean [bp]", "sem": "standard error [bp]"}
+).round(1)
+
+# %% [markdown]
+# **What to see.** The mean return after a buy should lie above that after a sell, by more than their standard errors.
+
+# %%
 positions = wb.positions(why.predictions, threshold=confidence)
 money = wb.backtest(positions, prices, fill=FILL, cost_bps=COST_BPS)
 money

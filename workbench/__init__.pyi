@@ -1,8 +1,6 @@
 from . import plots as plots
 from .explainers.capture import attention_maps as attention_maps
-from .explainers.explanation import Explanation as Explanation
 from .explainers.explanation import explain as explain
-from .explainers.maps import AttentionMaps as AttentionMaps
 from .explainers.null import uniform_maps as uniform_maps
 from .explainers.regimes import attention_regime as attention_regime
 from .explainers.regimes import temporal_importance as temporal_importance

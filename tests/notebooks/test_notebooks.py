@@ -25,7 +25,13 @@ SMALL: dict[str, dict[str, object]] = {
 
 # Other data through the same notebooks: one that they know the truth of, one of a few months.
 OTHERS = {
-    "synthetic": {"SOURCE": "synthetic", "TICKER": "LAG4-SNR4-VOLUME", "START": None, "LOOKBACK": 12, "EPOCHS": 20},
+    "synthetic": {
+        "SOURCE": "synthetic",
+        "TICKER": "LAG4-SNR4-VOLUME",
+        "START": None,
+        "LOOKBACK": 12,
+        "EPOCHS": 20,
+    },
     "hourly": {"SOURCE": "synthetic", "TICKER": "NOISE", "INTERVAL": "1h", "START": None},
     "short": {"TICKER": "FB", "START": None, "LOOKBACK": 10, "HORIZON": 3},
     "csv": {"SOURCE": "csv", "TICKER": "{folder}/prices.csv", "START": None},
@@ -105,4 +111,4 @@ def test_it_runs_on_other_data(stem: str, data: str, folder: Path):
     notebook = ran(path, folder, {name: value for name, value in parameters.items() if name in declared})
     if (stem, data) == ("03_rollout", "synthetic"):
         printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
-        assert "the planted lag, t−4, is number 1 of 12 by attention over the null's" in printed
+        assert "the planted lag, t−6, is number 1 of 20 by attention over the null's" in printed
