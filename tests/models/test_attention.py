@@ -179,6 +179,32 @@ def test_the_last_query_alone_is_the_last_row_of_all(norm, causal, masked):
     torch.testing.assert_close(ours(x, mask=mask, causal=causal), whole, rtol=0, atol=1e-12)
 
 
+def test_a_last_query_that_may_attend_to_nothing_keeps_its_residual_only():
+    ours, x = multi_head(), doubles(2, 4, 12).requires_grad_()
+    mask = torch.ones(2, 4, 4, dtype=torch.bool)
+    mask[1, 3] = False
+    whole = ours(x, mask=mask)[:, -1:]
+    ours.last_query_only = True
+    alone = ours(x, mask=mask)
+    torch.testing.assert_close(alone, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(alone[1, 0], ours.norm(x + ours.w_o.bias)[1, 3], rtol=0, atol=1e-12)
+    alone.square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_the_last_query_alone_attends_across_too():
+    ours, query, memory, value = (
+        multi_head(),
+        doubles(2, 3, 12),
+        doubles(2, 5, 12, seed=1),
+        doubles(2, 5, 12, seed=2),
+    )
+    whole = ours(query, memory, value)[:, -1:]
+    ours.last_query_only = True
+    torch.testing.assert_close(ours(query, memory, value), whole, rtol=0, atol=1e-12)
+
+
 @given(st.integers(0, 1000), st.permutations(range(6)))
 def test_reordered_steps_give_the_same_steps_reordered(seed, order):
     ours, x = multi_head(seed=seed), doubles(1, 6, 12, seed=seed)

@@ -25,7 +25,9 @@ def copied_into_pytorch(layer: EncoderLayer) -> nn.TransformerEncoderLayer:
     ).eval()
     with torch.no_grad():
         twin.self_attn.in_proj_weight.copy_(torch.cat([ours.w_q.weight, ours.w_k.weight, ours.w_v.weight]))
-        twin.self_attn.in_proj_bias.copy_(torch.cat([ours.w_q.bias, torch.randn_like(ours.w_q.bias), ours.w_v.bias]))
+        twin.self_attn.in_proj_bias.copy_(
+            torch.cat([ours.w_q.bias, torch.randn_like(ours.w_q.bias), ours.w_v.bias])
+        )
     twin.self_attn.out_proj.load_state_dict(ours.w_o.state_dict())
     twin.linear1.load_state_dict(layer.feed_forward.w_1.state_dict())
     twin.linear2.load_state_dict(layer.feed_forward.w_2.state_dict())

@@ -137,7 +137,13 @@ class MultiHeadAttention(nn.Module):
         q, k = self._heads(self.w_q(attending)), self._heads(self.w_k(keys))
         return ScaledDotProductAttention()(q, k, k, allowed, causal)[1]
 
-    def _last(self, query: Tensor, keys: Tensor, values: Tensor, allowed: Tensor | None) -> Tensor:
+    def _last(
+        self,
+        query: Float[Tensor, "batch 1 d_model"],
+        keys: Float[Tensor, "batch key d_model"],
+        values: Float[Tensor, "batch key d_model"],
+        allowed: Bool[Tensor, "... query key"] | None,
+    ) -> Float[Tensor, "batch 1 d_model"]:
         """Return what the last query gathers, without projecting every key and value.
 
         q·(W_K k) = (W_Kᵀq)·k, and Σα W_V v = W_V Σα v: one query is projected instead of every step, and the

@@ -119,7 +119,5 @@ class TradingTransformer(nn.Module):
         h = self.dropout(self.positions(self.embedding(self.scaling(x))))  # (batch, time, d_model)
         for layer in self.layers:
             last_only = self.prune and layer is self.layers[-1]
-            h = layer(
-                h, self.causal, last_only
-            )  # (batch, time, d_model); after the last layer (batch, 1, d_model)
+            h = layer(h, self.causal, last_only)  # (batch, time, d_model), at last (batch, 1, d_model)
         return self.forecast_scaling(self.head(self.norm(h[:, -1])))
