@@ -1,11 +1,16 @@
-"""What a committed notebook must be; each rule returns its faults, one line each."""
+"""What a committed notebook must be; each rule returns its faults, one line each.
+
+`python tests/notebooks/notebook_rules.py notebooks/01_market.ipynb …` prints them, for a hook.
+"""
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jupytext
+import nbformat
 from nbformat import NotebookNode
 
 MACHINE = re.compile(r"(?<![\w.])(/root/|/home/|/tmp/|/work/|/Users/|/private/|/opt/|[A-Z]:\\{1,2}Users)")
@@ -89,6 +94,13 @@ def defined_twice(notebooks: Iterable[tuple[str, NotebookNode]]) -> list[str]:
     return [f"{function} is defined in {', '.join(where)}" for function, where in homes.items() if where[1:]]
 
 
+def all_faults(path: Path) -> list[str]:
+    """What is wrong with the notebook at `path`, or with its twin."""
+    notebook = nbformat.read(path, as_version=4)
+    rules = (not_executed, ill_described, leaked_paths, no_parameters, no_opening)
+    return [fault for rule in rules for fault in rule(notebook)] + unpaired(notebook, path)
+
+
 def checked_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """Those whose printed numbers must come again."""
     return [cell for cell in code_cells(notebook) if cell.source.startswith(CHECKED)]
@@ -128,3 +140,9 @@ def _texts(outputs: Iterable[NotebookNode]) -> Iterator[str]:
         for kind, data in output.get("data", {}).items():
             if not kind.startswith("image/") or kind == "image/svg+xml":
                 yield str(data)
+
+
+if __name__ == "__main__":
+    paths = sorted({Path(name).with_suffix(".ipynb") for name in sys.argv[1:]})
+    lines = [f"{path}: {fault}" for path in paths for fault in all_faults(path)]
+    sys.exit("\n".join(lines) or 0)

@@ -2,9 +2,13 @@
 
 import configparser
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
+import nbformat
 import notebook_rules as rules
 import pytest
 from nbformat import NotebookNode
@@ -27,20 +31,20 @@ def good() -> NotebookNode:
     return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
 
 
-def faults(notebook: NotebookNode) -> list[str]:
-    found = []
-    for rule in (
-        rules.not_executed,
-        rules.ill_described,
-        rules.leaked_paths,
-        rules.no_parameters,
-        rules.no_opening,
-    ):
-        found += rule(notebook)
-    return found
+@pytest.fixture
+def faults(tmp_path: Path) -> Callable[[NotebookNode], list[str]]:
+    """The faults of a notebook that is written with its twin beside it."""
+
+    def of(notebook: NotebookNode) -> list[str]:
+        path = tmp_path / "01_a.ipynb"
+        nbformat.write(notebook, path)
+        jupytext.write(notebook, path.with_suffix(".py"), fmt="py:percent")
+        return rules.all_faults(path)
+
+    return of
 
 
-def test_a_good_notebook_has_no_fault(good: NotebookNode):
+def test_a_good_notebook_has_no_fault(good: NotebookNode, faults):
     assert faults(good) == []
     assert len(rules.checked_cells(good)) == 1
 
@@ -115,7 +119,7 @@ def no_goal(notebook: NotebookNode) -> None:
         no_goal,
     ],
 )
-def test_each_fault_is_seen(good: NotebookNode, spoil):
+def test_each_fault_is_seen(good: NotebookNode, faults, spoil):
     spoil(good)
     assert faults(good) != []
 
@@ -134,6 +138,16 @@ def test_a_twin_that_differs_or_is_missing_is_seen(good: NotebookNode, tmp_path:
     assert "cell 3 differs" in rules.unpaired(good, path)[0]
     del good.cells[2]
     assert "2 cells" in rules.unpaired(good, path)[0]
+
+
+def test_the_hook_names_the_notebook_and_its_fault(good: NotebookNode, tmp_path: Path):
+    path = tmp_path / "01_a.ipynb"
+    nbformat.write(good, path)
+    command = [sys.executable, rules.__file__, str(path.with_suffix(".py")), str(path)]
+    failing = subprocess.run(command, capture_output=True, text=True)
+    assert (failing.returncode, failing.stderr.count("01_a.py is missing")) == (1, 1)
+    jupytext.write(good, path.with_suffix(".py"), fmt="py:percent")
+    assert subprocess.run(command).returncode == 0
 
 
 def test_a_function_in_two_notebooks_is_seen():
