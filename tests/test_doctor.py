@@ -115,6 +115,7 @@ def test_in_its_environment_the_packages_the_data_and_the_kernel_are_examined(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setenv("WORKBENCH_ENV", "current")
+    monkeypatch.setattr(Environment, "in_use", lambda self: False)
     monkeypatch.setattr(doctor, "SOURCES", {})
     found = {finding.subject: finding for finding in doctor.findings(Environment(ROOT))}
     assert "WORKBENCH_ENV=current" in found["Environment"].text

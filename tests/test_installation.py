@@ -228,7 +228,7 @@ def test_an_installation_that_is_interrupted_is_made_anew(place: Environment, mo
         patch.setattr(installation, "_pip", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ready(place)
-    assert "an earlier installation was interrupted" in ready(place)[0]
+    assert "an earlier installation was not finished" in ready(place)[0]
 
 
 def test_an_installation_that_is_killed_holds_nobody_up(place: Environment):
@@ -254,7 +254,7 @@ def test_an_installation_that_is_killed_holds_nobody_up(place: Environment):
         time.sleep(0.05)
     os.killpg(victim.pid, signal.SIGKILL)
     victim.wait()
-    assert "an earlier installation was interrupted" in ready(place)[0]
+    assert "an earlier installation was not finished" in ready(place)[0]
 
 
 def test_of_two_at_once_one_installs_and_the_other_waits(place: Environment, monkeypatch):

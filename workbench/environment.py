@@ -99,7 +99,7 @@ class Environment:
             return Need(True, f"its Python {fault}")
         record, wanted = self.record(), self.fingerprint()
         if record.get("state") == "making":
-            return Need(True, "an earlier installation was interrupted")
+            return Need(True, "an earlier installation was not finished")
         if not record:
             return Need(False, "it was not made by this command")
         if record.get("root") != wanted["root"]:

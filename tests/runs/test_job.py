@@ -36,7 +36,7 @@ def test_a_failing_notebook_stops_the_job_and_the_report_says_so(
     said = capsys.readouterr()
     assert "02_b failed in cell [3]" in said.err
     assert "AssertionError: unlucky" in said.err
-    assert "1 of 3 notebooks were not started" in said.err
+    assert "Not started: 1 of 3 notebooks" in said.err
     report = Path(re.search(r"Report +(.*)", said.out)[1])
     assert "AssertionError: unlucky" in report.read_text()
     assert sorted(path.name for path in report.parent.glob("*.ipynb")) == ["01_a.ipynb", "02_b.ipynb"]

@@ -155,9 +155,10 @@ def _conclude(runs: "list[NotebookRun]", wanted: int, report: Path) -> int:
     last = runs[-1]
     total = sum(run.seconds for run in runs)
     if last.status == "finished":
-        sys.stdout.write(f"\n{len(runs)} notebooks in {total:.0f} s.\n")
+        sys.stdout.write(f"\n{len(runs)} of {wanted} notebooks finished in {total:.0f} s.\n")
     else:
-        sys.stderr.write(f"\n{last}\n{wanted - len(runs)} of {wanted} notebooks were not started.\n")
+        left = f"Not started: {wanted - len(runs)} of {wanted} notebooks.\n" if wanted > len(runs) else ""
+        sys.stderr.write(f"\n{last}\n{left}")
     sys.stdout.write(f"Executed notebooks  {report.parent}\nReport              {report}\n")
     return {"finished": 0, "failed": 1, "interrupted": 130}[last.status]
 

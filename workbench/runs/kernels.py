@@ -29,6 +29,7 @@ class EnvironmentKernels(KernelSpecManager):
         """Return the kernel of this interpreter; any other name raises `NoSuchKernel`."""
         spec = super().get_kernel_spec(kernel_name)
         spec.env = {**spec.env, **kernel_environment()}
+        spec.argv = [*spec.argv, "--log-level=50"]  # its farewells when it is stopped are of no use
         return spec
 
 

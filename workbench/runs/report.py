@@ -143,9 +143,8 @@ def _verdict(runs: Sequence[NotebookRun]) -> str:
     bad = [run for run in runs if run.status != "finished"]
     lines = [f'<p class="failed" role="alert">{html.escape(str(run))}</p>' for run in bad]
     outcome = "not finished" if bad else "finished"
-    return (
-        f'<p class="facts">{moment} · {len(runs)} notebooks · {total:.1f} s · {outcome}</p>{"".join(lines)}'
-    )
+    facts = f"{moment} · notebooks: {len(runs)} · {total:.1f} s · {outcome}"
+    return f'<p class="facts">{facts}</p>{"".join(lines)}'
 
 
 def _mark(run: NotebookRun) -> str:
