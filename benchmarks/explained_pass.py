@@ -10,7 +10,8 @@ wide, 8 heads, untrained, since weights do not change the cost.
 - pruned: predictions as the workbench makes them, the last layer for the last bar alone; batches as `explain`
   makes them.
 - explained: `workbench.explain(model, windows)`: predictions, rollout of the last bar, and the null.
-- loop: one window at a time, weights from hooks, rollout by products of whole matrices.
+- loop: one window at a time, a pass that predicts and a pass whose hooks give the weights, rollout by products
+  of whole matrices.
 """
 
 import argparse
@@ -55,6 +56,7 @@ def loop(model: TradingTransformer, windows: Windows) -> np.ndarray:
     rows = []
     with torch.no_grad():
         for i in range(len(windows)):
+            model(windows.batch(slice(i, i + 1)))
             maps.clear()
             model(windows.batch(slice(i, i + 1)))
             rows.append(rollout(maps)[0, -1].numpy())

@@ -19,8 +19,8 @@ from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
 from workbench.training.prediction import check_output, placement
 
-KEPT_BYTES = 2**20  # attention weights of one batch and layer: what stays in a core's caches
-LONG = 256  # bars from which computing weights again costs less than keeping them
+KEPT_BYTES = 4 * 2**20  # attention weights of one batch and layer: what stays in a core's caches
+LONG = 1024  # bars from which weights are computed again rather than kept, so that memory stays small
 
 
 def rollout_pass(

@@ -90,7 +90,7 @@ def watching(
     """Yield a `Recorder` that sees every pass of `module` inside the block; `attention_maps` is one pass.
 
     Without a shelf in `keep` the model's own fused attention runs, and a layer's weights are computed when
-    asked for: for long windows that costs less than keeping them. With `named=False` only the modules that
+    asked for, so that memory stays small. With `named=False` only the modules that
     mark their attention are followed, which is quicker, and layers go by number.
     """
     recorder = Recorder(keep)

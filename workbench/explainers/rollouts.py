@@ -17,7 +17,7 @@ from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.softmax import AttentionLayer
 
 Fusion = str | Sequence[float | int]
-BLOCK_BYTES = 2**21  # weights handled at once: about what a core's own cache holds
+BLOCK_BYTES = 4 * 2**20  # weights computed again at once: what stays in a core's caches
 
 
 @dataclass(frozen=True)
