@@ -85,6 +85,32 @@ def test_the_same_call_gives_the_same_weights_to_the_last_bit(parts, name):
     assert first[1].equals(again[1])
 
 
+def test_the_outcome_does_not_hang_on_the_callers_threads(parts):
+    from skorch.callbacks import Callback
+
+    class Count(Callback):
+        def on_batch_end(self, net, **kwargs):
+            counts.append(torch.get_num_threads())
+
+    def run(outside, **options):
+        torch.set_num_threads(outside)
+        model = build_model("transformer", parts[0], **TINY)
+        fit(model, *parts[:2], callbacks=[Count()], **QUICK, **options)
+        assert torch.get_num_threads() == outside
+        return digest(model)
+
+    counts: list[int] = []
+    try:
+        assert run(1) == run(2)
+        assert set(counts) == {1}
+        counts.clear()
+        run(1, threads=2)
+        run(2, threads=None)
+        assert set(counts) == {2}
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_the_callers_randomness_is_left_alone(parts):
     torch.manual_seed(7), np.random.seed(7)  # noqa: NPY002  (the caller's, which fit must not touch)
     expected = torch.rand(3), np.random.rand(3)  # noqa: NPY002

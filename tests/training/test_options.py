@@ -62,6 +62,7 @@ def test_an_unknown_option_is_refused_with_the_list_and_a_guess():
         ({"lr": -1.0}, "lr must be positive"),
         ({"patience": 0}, "patience must be positive"),
         ({"clip_norm": 0}, "clip_norm must be positive"),
+        ({"threads": 0}, "threads must be positive"),
         ({"weight_decay": -0.1}, "weight_decay must not be negative"),
         ({"warmup": -1}, "warmup must not be negative"),
         ({"schedule": "linear"}, "cosine, plateau, none, got 'linear'"),

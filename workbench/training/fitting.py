@@ -20,6 +20,7 @@ from workbench.training.options import TrainingOptions
 from workbench.training.prediction import placement
 from workbench.training.recipes import earlier_state, run_recipe
 from workbench.training.states import TrainingState
+from workbench.training.threads import using_threads
 
 if TYPE_CHECKING:
     from workbench.training.callbacks import BestKeeper
@@ -52,7 +53,7 @@ def fit(
         Set it from another thread to end training after the batch at hand.
     **options
         Fields of `TrainingOptions`: epochs, batch_size, lr, weight_decay, patience, monitor, clip_norm,
-        schedule, warmup, class_weights, progress, checkpoint, callbacks.
+        schedule, warmup, class_weights, threads, progress, checkpoint, callbacks.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def fit(
         state = earlier_state(model, recipe, Path(chosen.checkpoint))
     _take_statistics(model, train)
     net, keeper = _net(model, criterion, job, recipe if state is None else state.recipe)
-    with seeded(seed, device):
+    with seeded(seed, device), using_threads(chosen.threads):
         return _history(job, _run(net, keeper, state), keeper.rows(net))
 
 

@@ -47,6 +47,11 @@ class TrainingOptions:
     class_weights
         "balanced" lets every class of the training labels weigh the same in the loss; None lets every
         window; or one weight a class.
+    threads
+        Processor threads while training. One makes the outcome the same on machines of any number of
+        cores, and a network of a laptop's size loses little by it; on a busy machine two threads wait for
+        each other many times as long. Large networks on idle cores gain from more. None keeps PyTorch's
+        setting.
     progress
         Show one line that is rewritten as training goes.
     checkpoint
@@ -65,13 +70,14 @@ class TrainingOptions:
     schedule: str = "cosine"
     warmup: int = 0
     class_weights: str | Sequence[float | int] | None = "balanced"
+    threads: int | None = 1
     progress: bool = True
     checkpoint: str | PathLike[str] | None = None
     callbacks: Sequence[Any] = ()
 
     def __post_init__(self):
         positive = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr}
-        positive |= {"patience": self.patience, "clip_norm": self.clip_norm}
+        positive |= {"patience": self.patience, "clip_norm": self.clip_norm, "threads": self.threads}
         for name, value in positive.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}.")
