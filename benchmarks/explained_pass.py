@@ -10,7 +10,7 @@ wide, 8 heads, untrained, since weights do not change the cost.
 - pruned: predictions as the workbench makes them, the last layer for the last bar alone; batches as `explain`
   makes them.
 - explained: `workbench.explain(model, windows)`: predictions, rollout of the last bar, and the null.
-- loop: one window at a time, a pass that predicts and a pass whose hooks give the weights, rollout by products
+- loop: one window at a time, a pass that predicts and one whose hooks give the weights, rollout by products
   of whole matrices.
 """
 

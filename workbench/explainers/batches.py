@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.explainers.capture import Recorder, check_seen, checked_module, watching
+from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.null import uniform_layer
-from workbench.explainers.rollouts import RolloutOptions, chain, check_stack, one_hot
-from workbench.explainers.softmax import AttentionLayer, Shelf
+from workbench.explainers.products import Shelf
+from workbench.explainers.recorder import Recorder
+from workbench.explainers.rollouts import RolloutOptions, chain, one_hot
+from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.stacks import check_stack
 from workbench.features.windows import Windows
 from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite

@@ -5,18 +5,16 @@ functions through which `nn.MultiheadAttention`, `nn.TransformerEncoder` and mos
 The model is not changed, and nothing stays behind after the pass, an exception included.
 """
 
-import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from workbench.explainers.maps import AttentionMaps, NoAttentionFound
-from workbench.explainers.softmax import AttentionLayer, Product, Shelf, watched_copy
+from workbench.explainers.products import Shelf
+from workbench.explainers.recorder import Recorder, followed
 from workbench.training.prediction import placement
 
 _RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
@@ -86,97 +84,27 @@ def watching(
     training: bool = False,
     keep: Shelf | None = None,
     named: bool = True,
-) -> "Iterator[Recorder]":
+) -> Iterator[Recorder]:
     """Yield a `Recorder` that sees every pass of `module` inside the block; `attention_maps` is one pass.
 
     Without a shelf in `keep` the model's own fused attention runs, and a layer's weights are computed when
-    asked for, so that memory stays small. With `named=False` only the modules that
-    mark their attention are followed, which is quicker, and layers go by number.
+    asked for, so that memory stays small. With `named=False` only the modules that mark their attention are
+    followed, which is quicker, and layers go by number.
     """
     recorder = Recorder(keep)
     with ExitStack() as stack:
         stack.enter_context(_in_mode(module, training))
         if full:
             stack.enter_context(_unpruned(module))
-        stack.enter_context(_module_path(module, recorder, named))
+        stack.enter_context(followed(module, recorder, named))
         stack.enter_context(recorder)
         yield recorder
 
 
-def check_seen(module: nn.Module, recorder: "Recorder") -> None:
+def check_seen(module: nn.Module, recorder: Recorder) -> None:
     """Raise NoAttentionFound, saying why, if `recorder` saw nothing."""
     if not recorder.layers:
         raise NoAttentionFound(_why_nothing(module))
-
-
-class Recorder(TorchFunctionMode):
-    """A torch function mode that keeps what the attention functions are asked and answer.
-
-    Attributes
-    ----------
-    layers
-        The attention layers seen, in order.
-    names
-        The path of the module that attended, such as `layers.0.attention`.
-    """
-
-    def __init__(self, keep: Shelf | None) -> None:
-        super().__init__()
-        self.keep = keep
-        self.layers: list[AttentionLayer] = []
-        self.names: list[str] = []
-        self.path: list[tuple[str, nn.Module]] = []
-
-    def clear(self) -> None:
-        """Forget the passes seen so far, before the next one."""
-        self.layers, self.names = [], []
-        if self.keep is not None:
-            self.keep.rewind()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return self._product(*args, **kwargs)
-        if func is F.multi_head_attention_forward:
-            return self._multi_head(args, kwargs)
-        return func(*args, **kwargs)
-
-    def _product(self, *args: Any, **kwargs: Any) -> Tensor:
-        asked = Product(*args, **kwargs)
-        output = None if asked.by_hand and self.keep is not None else asked.by_torch()
-        layer = AttentionLayer.of_product(self._kind(), asked)
-        if layer.kind != "last" and output is None and self.keep is not None:
-            layer.keep(self.keep)
-        if output is None:
-            output = layer.product(asked.value, asked.query)
-        self._add(layer.heads_from_queries() if layer.kind == "last" else layer)
-        return output
-
-    def _multi_head(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # Within a mode's handler the mode is off, so the function's own calls would go unseen: run a copy
-        # of it whose softmax and product are ours. Nothing of torch is patched.
-        bound = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs)
-        heads = bound.arguments["num_heads"]
-
-        def softmax(scores: Tensor, dim: int) -> Tensor:
-            layer = AttentionLayer.of_scores(self._kind(), scores, heads)
-            self._add(layer)
-            return layer.weights().view(scores.shape)
-
-        watched = watched_copy(
-            F.multi_head_attention_forward, softmax=softmax, scaled_dot_product_attention=self._product
-        )
-        return watched(*args, **kwargs)
-
-    def _kind(self) -> str | None:
-        innermost = self.path[-1][1] if self.path else None
-        return "last" if getattr(innermost, "last_query_only", False) is True else None
-
-    def _add(self, layer: AttentionLayer) -> None:
-        self.layers.append(layer)
-        self.names.append(
-            self.path[-1][0] if self.path and self.path[-1][0] else f"attention {len(self.layers)}"
-        )
 
 
 def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
@@ -231,25 +159,6 @@ def _unpruned(module: nn.Module) -> Iterator[None]:
 def _prunes(module: nn.Module) -> bool:
     marked = any(hasattr(part, "last_query_only") for part in module.modules())
     return getattr(module, "prune", None) is True and marked
-
-
-@contextmanager
-def _module_path(module: nn.Module, recorder: Recorder, named: bool) -> Iterator[None]:
-    """Keep `recorder.path` at the modules now running, innermost last."""
-
-    def enter(name: str) -> Any:
-        return lambda part, inputs: recorder.path.append((name, part))
-
-    def leave(part: nn.Module, inputs: Any, output: Any) -> None:
-        recorder.path.pop()
-
-    with ExitStack() as stack:
-        for name, part in module.named_modules():
-            if not (named or hasattr(part, "last_query_only")):
-                continue
-            stack.callback(part.register_forward_pre_hook(enter(name)).remove)
-            stack.callback(part.register_forward_hook(leave, always_call=True).remove)
-        yield
 
 
 def _why_nothing(module: nn.Module) -> str:

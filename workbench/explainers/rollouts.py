@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.stacks import stack_of, stack_position
 
 Fusion = str | Sequence[float | int]
 BLOCK_BYTES = 4 * 2**20  # weights computed again at once: what stays in a core's caches
@@ -86,7 +87,7 @@ def rollout(
     tensor([[0.4375, 0.5625]])
     """
     options = RolloutOptions(fusion, residual, discard, start_layer)
-    layers = _checked(maps, options.start_layer)
+    layers = stack_of(maps, options.start_layer)
     if options.discard and layers[-1].kind == "last":
         raise ValueError(
             "discard ranks every entry of a map, and the last map holds the last query only: "
@@ -96,7 +97,10 @@ def rollout(
         return _matrix(layers, options)
     length = layers[0].keys
     row = one_hot(
-        _index(position, length, layers[-1].kind), length, like=layers[0].weights(), batch=_batch(layers)
+        stack_position(position, length, layers[-1].kind),
+        length,
+        like=layers[0].weights(),
+        batch=_batch(layers),
     )
     return chain(layers, row, options)
 
@@ -209,54 +213,3 @@ def _passed(fused: Tensor, options: RolloutOptions, diagonal: int) -> Tensor:
 
 def _batch(layers: Sequence[AttentionLayer]) -> int:
     return max(len(layer.weights()) for layer in layers)
-
-
-def _index(position: int, length: int, last_kind: str) -> int:
-    if not -length <= position < length:
-        raise ValueError(f"position {position} is outside the {length} positions of these maps")
-    index = position % length
-    if last_kind == "last" and index != length - 1:
-        raise ValueError(
-            f"position {position} was not computed: these maps hold the last query only. "
-            "Capture them with attention_maps(model, x, full=True)"
-        )
-    return index
-
-
-def _checked(maps: AttentionMaps | Sequence[Tensor], start_layer: int) -> list[AttentionLayer]:
-    if not isinstance(maps, AttentionMaps):
-        maps = AttentionMaps.of(maps)
-    for weights, name in zip(maps.layers, maps.names, strict=True):
-        if not bool(torch.isfinite(weights).all()):
-            raise ValueError(
-                f"{name} holds attention that is not finite: look for NaN in the input or the weights"
-            )
-    layers = [
-        AttentionLayer(kind, allowed, kept=weights)
-        for kind, allowed, weights in zip(maps.kinds, maps.allowed, maps.layers, strict=True)
-    ]
-    check_stack(layers, maps.names, start_layer)
-    return layers[start_layer:]
-
-
-def check_stack(layers: Sequence[AttentionLayer], names: Sequence[str], start_layer: int) -> None:
-    """Refuse layers that are not one stack of self-attention holding `start_layer`, first layer first."""
-    if not 0 <= start_layer < len(layers):
-        raise ValueError(f"start_layer {start_layer} is not one of the {len(layers)} layers, counted from 0")
-    for layer, name in zip(layers, names, strict=True):
-        if layer.kind == "cross":
-            raise ValueError(
-                f"{name} is cross-attention ({layer.queries} queries, {layer.keys} keys), which rollout does "
-                "not follow. Choose the self-attention of one stack, as in maps.select('encoder*')"
-            )
-        if layer.keys != layers[0].keys:
-            raise ValueError(
-                f"{name} attends over {layer.keys} positions and the first layer over {layers[0].keys}: "
-                "these are two stacks. Choose one of them, as in maps.select('encoder*')"
-            )
-    for layer, name in zip(layers[:-1], names, strict=False):
-        if layer.kind == "last":
-            raise ValueError(
-                f"{name} holds the last query only, yet layers follow it: "
-                "capture with attention_maps(model, x, full=True)"
-            )

@@ -1,87 +1,15 @@
 """One attention layer as it was computed: its queries, keys and mask, and the weights they give."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.explainers.products import Product, Shelf
+
 Weights = Float[Tensor, "batch head query key"]
-
-
-def watched_copy(function: Callable[..., Any], **replaced: Any) -> Callable[..., Any]:
-    """Copy a Python function so that the global names in `replaced` mean something else to the copy alone."""
-    copy = FunctionType(
-        function.__code__,
-        {**function.__globals__, **replaced},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
-class Shelf:
-    """Where the weights of a pass are kept.
-
-    With `reuse` each layer's are written over those of the last pass: fresh memory, which the system hands
-    out page by page, costs more than the arithmetic.
-    """
-
-    def __init__(self, reuse: bool) -> None:
-        self.reuse = reuse
-        self.buffers: list[Tensor] = []
-        self.next = 0
-
-    def rewind(self) -> None:
-        """Begin the next pass."""
-        self.next = 0
-
-    def take(self, layer: "AttentionLayer") -> Tensor | None:
-        """Return memory for the weights of the pass's next layer, or None for fresh memory."""
-        if not self.reuse:
-            return None
-        query, size = layer.query, layer.weight_shape
-        assert query is not None
-        wanted = math.prod(size)
-        if self.next == len(self.buffers):
-            self.buffers.append(query.new_empty(wanted))
-        elif self.buffers[self.next].numel() < wanted:
-            self.buffers[self.next] = query.new_empty(wanted)
-        self.next += 1
-        return self.buffers[self.next - 1][:wanted].view(size)
-
-
-@dataclass(frozen=True)
-class Product:
-    """The arguments of `F.scaled_dot_product_attention`, by its names and in its order."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    attn_mask: Tensor | None = None
-    dropout_p: float = 0.0
-    is_causal: bool = False
-    scale: float | None = None
-    enable_gqa: bool = False
-
-    def by_torch(self) -> Tensor:
-        """Return what torch itself answers."""
-        return F.scaled_dot_product_attention(**vars(self))
-
-    @property
-    def by_hand(self) -> bool:
-        """Whether the weights times the values are the same as torch's answer.
-
-        Dropout's random numbers must be those of an unwatched run.
-        """
-        return self.dropout_p == 0
 
 
 @dataclass
@@ -117,7 +45,7 @@ class AttentionLayer:
         return cls(kind, allowed, kept=scores.softmax(-1))
 
     @classmethod
-    def of_product(cls, kind: str | None, asked: "Product") -> "AttentionLayer":
+    def of_product(cls, kind: str | None, asked: Product) -> "AttentionLayer":
         """Keep what it takes to know the weights of a scaled dot product."""
         length, length_key = asked.query.shape[-2], asked.key.shape[-2]
         mask, bias, allowed = asked.attn_mask, None, None
@@ -148,7 +76,7 @@ class AttentionLayer:
 
     def keep(self, shelf: Shelf) -> None:
         """Compute the weights now, and let go of queries and keys."""
-        self.kept = self._rows(self._seen(), slice(None), shelf.take(self))
+        self.kept = self._rows(self._seen(), slice(None), shelf.take(self.weight_shape, self._seen()))
         self.query = self.key = self.bias = None
 
     def heads_from_queries(self) -> "AttentionLayer":

@@ -1,0 +1,62 @@
+"""Layers that rollout can go through: one stack of self-attention, first layer first."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from workbench.explainers.maps import AttentionMaps
+from workbench.explainers.softmax import AttentionLayer
+
+
+def stack_position(position: int, length: int, last_kind: str) -> int:
+    """Return an output position counted from 0, or say why there is none."""
+    if not -length <= position < length:
+        raise ValueError(f"position {position} is outside the {length} positions of these maps")
+    index = position % length
+    if last_kind == "last" and index != length - 1:
+        raise ValueError(
+            f"position {position} was not computed: these maps hold the last query only. "
+            "Capture them with attention_maps(model, x, full=True)"
+        )
+    return index
+
+
+def stack_of(maps: AttentionMaps | Sequence[Tensor], start_layer: int) -> list[AttentionLayer]:
+    """Return the layers from `start_layer` on, or say why they are no stack."""
+    if not isinstance(maps, AttentionMaps):
+        maps = AttentionMaps.of(maps)
+    for weights, name in zip(maps.layers, maps.names, strict=True):
+        if not bool(torch.isfinite(weights).all()):
+            raise ValueError(
+                f"{name} holds attention that is not finite: look for NaN in the input or the weights"
+            )
+    layers = [
+        AttentionLayer(kind, allowed, kept=weights)
+        for kind, allowed, weights in zip(maps.kinds, maps.allowed, maps.layers, strict=True)
+    ]
+    check_stack(layers, maps.names, start_layer)
+    return layers[start_layer:]
+
+
+def check_stack(layers: Sequence[AttentionLayer], names: Sequence[str], start_layer: int) -> None:
+    """Refuse layers that are not one stack of self-attention holding `start_layer`, first layer first."""
+    if not 0 <= start_layer < len(layers):
+        raise ValueError(f"start_layer {start_layer} is not one of the {len(layers)} layers, counted from 0")
+    for layer, name in zip(layers, names, strict=True):
+        if layer.kind == "cross":
+            raise ValueError(
+                f"{name} is cross-attention ({layer.queries} queries, {layer.keys} keys), which rollout does "
+                "not follow. Choose the self-attention of one stack, as in maps.select('encoder*')"
+            )
+        if layer.keys != layers[0].keys:
+            raise ValueError(
+                f"{name} attends over {layer.keys} positions and the first layer over {layers[0].keys}: "
+                "these are two stacks. Choose one of them, as in maps.select('encoder*')"
+            )
+    for layer, name in zip(layers[:-1], names, strict=False):
+        if layer.kind == "last":
+            raise ValueError(
+                f"{name} holds the last query only, yet layers follow it: "
+                "capture with attention_maps(model, x, full=True)"
+            )
