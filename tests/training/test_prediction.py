@@ -72,6 +72,24 @@ def test_dropout_is_off_and_every_part_gets_its_mode_back(make_windows):
     assert not model.head.training
 
 
+def test_threads_are_one_unless_told_otherwise_and_come_back(make_windows):
+    class Count(nn.Module):
+        def forward(self, x):
+            counts.append(torch.get_num_threads())
+            return x[:, -1]
+
+    counts: list[int] = []
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for threads in (1, None, 3):
+            predict(Count(), make_windows(), threads=threads)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert counts == [1, 2, 3]
+
+
 def test_the_mode_comes_back_after_an_error_too():
     model = nn.Dropout()
 

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from workbench.features.windows import Windows
 from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
+from workbench.training.threads import using_threads
 
 
-def predict(model: nn.Module, windows: Windows, batch_size: int = 256) -> pd.DataFrame:
+def predict(
+    model: nn.Module, windows: Windows, batch_size: int = 256, threads: int | None = 1
+) -> pd.DataFrame:
     """Return the model's answer for every window, also those whose label isn't known yet.
 
     Parameters
@@ -24,6 +27,8 @@ def predict(model: nn.Module, windows: Windows, batch_size: int = 256) -> pd.Dat
         What to predict for.
     batch_size
         Windows a forward pass.
+    threads
+        Processor threads: one gives the same figures on every machine; None keeps PyTorch's setting.
 
     Returns
     -------
@@ -38,7 +43,8 @@ def predict(model: nn.Module, windows: Windows, batch_size: int = 256) -> pd.Dat
     """
     check_windows(model, windows)
     check_finite(windows)
-    return frame_of(outputs_of(model, windows, batch_size), windows)
+    with using_threads(threads):
+        return frame_of(outputs_of(model, windows, batch_size), windows)
 
 
 def outputs_of(model: nn.Module, windows: Windows, batch_size: int = 256) -> Float[Tensor, "window output"]:

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def using_threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch use `count` threads inside the block and as many as before after it; None changes nothing."""
+    """Let PyTorch use `count` threads inside the block, as many as before after it. None changes nothing."""
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
