@@ -189,3 +189,11 @@ def test_broken_weights_are_reported_not_drawn(windows):
         model.layers[0].attention.w_q.weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match="attention that is not finite, the first decided on 2010-01-11"):
         explain(model, windows)
+
+
+def test_explaining_leaves_the_threads_as_they_were(windows):
+    before = torch.get_num_threads()
+    model = transformer()
+    one, more = explain(model, windows), explain(model, windows, threads=2)
+    assert torch.get_num_threads() == before
+    np.testing.assert_allclose(one.scores, more.scores, atol=1e-6)

@@ -13,6 +13,7 @@ from workbench.explainers.batches import rollout_pass
 from workbench.explainers.rollouts import RolloutOptions
 from workbench.features.windows import Windows
 from workbench.training.prediction import frame_of
+from workbench.training.threads import using_threads
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class Explanation:
         )
 
 
-def explain(model: nn.Module, windows: Windows, method: str = "rollout", **options: Any) -> Explanation:
+def explain(
+    model: nn.Module, windows: Windows, method: str = "rollout", threads: int | None = 1, **options: Any
+) -> Explanation:
     """Say what `model` looked at in every window, in one batched pass that also predicts.
 
     Parameters
@@ -106,6 +109,9 @@ def explain(model: nn.Module, windows: Windows, method: str = "rollout", **optio
     method
         `rollout`: attention rollout from the last bar (options: `fusion`, `residual`, `discard`,
         `start_layer`, as `rollout` has them, and `position`).
+    threads
+        Processor threads, as for `predict`: one gives the same figures on every machine; None keeps PyTorch's
+        setting.
     **options
         The method's own.
 
@@ -130,7 +136,8 @@ def explain(model: nn.Module, windows: Windows, method: str = "rollout", **optio
         raise ValueError(f"unknown method {method!r}; there are {', '.join(sorted(_METHODS))}")
     if len(windows) == 0:
         raise ValueError("there are no windows to explain; choose dates that the windows cover")
-    return _METHODS[method](model, windows, options)
+    with using_threads(threads):
+        return _METHODS[method](model, windows, options)
 
 
 def _rollout(model: nn.Module, windows: Windows, options: dict[str, Any]) -> Explanation:
