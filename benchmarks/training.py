@@ -9,21 +9,18 @@ medians of the rounds' ratios. Prints a table and writes results/training.json.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import record
 import torch
 from torch import Tensor, nn
 
 from workbench.features.windows import Windows
-from workbench.files import replacing
 from workbench.models.attention import SinusoidalPositions
 from workbench.models.dropout import Dropout
 from workbench.models.registry import build_model
@@ -31,7 +28,6 @@ from workbench.training.fitting import fit
 from workbench.training.losses import loss_for
 from workbench.training.states import weights_of
 
-ROOT = Path(__file__).resolve().parents[1]
 LOOKBACK, FEATURES, BATCH, EPOCHS = 60, 13, 64, 2
 SIZES = {  # name → network, training windows
     "laptop": ({"d_model": 32, "n_heads": 4, "n_layers": 2, "d_ff": 128}, 1024),
@@ -167,13 +163,9 @@ def main() -> None:
         "question": "an epoch of fit against a plain loop; pruning and cheap dropout against the usual",
         "rounds": rounds,
         "seconds": "CPU time of one thread an epoch, median; ratios are medians of the rounds' ratios",
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "rows": rows,
     }
-    with replacing(ROOT / "benchmarks" / "results" / "training.json") as path:
-        path.write_text(json.dumps(told, indent=2) + "\n")
+    record.write("training", told)
 
 
 if __name__ == "__main__":
