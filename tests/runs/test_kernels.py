@@ -39,10 +39,14 @@ def test_a_kernel_finds_this_package_first_and_keeps_the_callers_paths(monkeypat
     assert kernel_environment()["PYTHONPATH"].split(os.pathsep) == [home, "/a", "/b"]
 
 
-def test_threads_are_the_processors_unless_the_caller_chose(monkeypatch: pytest.MonkeyPatch):
+def test_threads_are_the_processors_and_sleep_unless_the_caller_chose(monkeypatch: pytest.MonkeyPatch):
     from workbench.machine import usable_processors
 
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert kernel_environment()["OMP_NUM_THREADS"] == str(usable_processors())
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert kernel_environment()["OMP_NUM_THREADS"] == "7"
+    own = {"OMP_NUM_THREADS": str(usable_processors()), "OMP_WAIT_POLICY": "PASSIVE"}
+    chosen = {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}
+    for name in own:
+        monkeypatch.delenv(name, raising=False)
+    assert own.items() <= kernel_environment().items()
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    assert chosen.items() <= kernel_environment().items()

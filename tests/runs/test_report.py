@@ -129,6 +129,13 @@ def test_papermills_own_error_banners_are_left_out(tmp_path: Path):
     assert "kept" in soup.get_text()
 
 
+def test_marks_for_the_tests_are_left_out(tmp_path: Path):
+    cell = new_code_cell("# NBVAL_CHECK_OUTPUT\nprint(12)", execution_count=1)
+    text = page(tmp_path, executed(tmp_path, "01_a", cell)).select_one("article").get_text()
+    assert "print" in text
+    assert "NBVAL" not in text
+
+
 def test_formulae_are_drawn_inside_the_page(tmp_path: Path):
     text = r"costs $c \cdot |w_t - w_{t-1}|$ and" + "\n\n" + r"$$\frac{a}{b} < c$$"
     soup = page(tmp_path, executed(tmp_path, "01_a", new_markdown_cell(text)))

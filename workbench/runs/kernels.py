@@ -48,15 +48,17 @@ class EnvironmentKernel(AsyncKernelManager):
 def kernel_environment() -> dict[str, str]:
     """Return the variables that a kernel gets on top of this process's own.
 
-    It imports the `workbench` that runs this, and uses as many threads as there are processors for
-    it, unless `OMP_NUM_THREADS` says otherwise: in a container PyTorch would count the host's.
+    It imports the `workbench` that runs this. Its threads are as many as the processors this process
+    may use (in a container PyTorch would count the host's), and they sleep while they wait: where
+    another process holds a core, waiting threads that spin make small models five times slower.
+    What the caller sets in `OMP_NUM_THREADS` and `OMP_WAIT_POLICY` stays.
     """
     home = str(Path(workbench.__file__).resolve().parents[1])
     search = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    threads = os.environ.get("OMP_NUM_THREADS", str(usable_processors()))
     return {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(usable_processors())),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's warning about frozen modules
     }
 
