@@ -80,7 +80,8 @@ def contest(lookback: int, rounds: int) -> dict[str, float]:
     torch.manual_seed(0)
     model = TradingTransformer(windows.n_features, max_seq_len=lookback, dropout=0.0).eval()
     # As `explain` chooses it: 8 heads of float32 weights.
-    size = max(1, batches.KEPT_BYTES // (8 * 4 * lookback * min(lookback, batches.LONG)))
+    size = batches.KEPT_BYTES // (8 * 4 * lookback * min(lookback, batches.LONG))
+    size = max(1, min(size, batches.BARS // lookback))
 
     def unpruned(work: Callable[[], object]) -> None:
         model.prune = False

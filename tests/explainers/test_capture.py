@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from workbench.explainers.capture import attention_maps
+from workbench.explainers.capture import attention_maps, watching
 from workbench.explainers.maps import NoAttentionFound
+from workbench.explainers.products import Shelf
 from workbench.models.recurrent import LSTMModel
 from workbench.models.transformer import TradingTransformer
 
@@ -306,3 +307,13 @@ def test_rows_of_captured_attention_are_shares(seed, batch, heads, queries, keys
     assert weights.shape == (batch, heads, queries, keys)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(batch, heads, queries), **CLOSE)
+
+
+def test_many_passes_under_one_recorder_keep_one_passs_memory():
+    model, shelf = TradingTransformer(3, d_model=12, n_heads=3, n_layers=3, d_ff=8), Shelf(reuse=True)
+    with torch.no_grad(), watching(model, keep=shelf) as recorder:
+        for _ in range(4):
+            recorder.clear()
+            model(random(2, 6, 3))
+            assert len(recorder.layers) == 3
+    assert len(shelf.buffers) == 3

@@ -23,6 +23,7 @@ from workbench.training.coverage import check_finite
 from workbench.training.prediction import check_output, placement
 
 KEPT_BYTES = 4 * 2**20  # attention weights of one batch and layer: what stays in a core's caches
+BARS = 2560  # bars of all windows of one batch: what the other layers' activations leave there
 LONG = 1024  # bars from which weights are computed again rather than kept, so that memory stays small
 
 
@@ -63,15 +64,14 @@ def rollout_pass(
 
 
 def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterator[Tensor]:
-    """Yield batches as large as the weights of one layer allow; the first, of one window, says how large."""
+    """Yield batches that fit the caches; the first, of one window, says what a window's weights take."""
     device, dtype = placement(module)
     start, size = 0, 1
     while start < len(windows):
         yield windows.batch(slice(start, start + size)).to(device, dtype)
         start += size
-        size = max(
-            1, KEPT_BYTES // max(layer.query_bytes * min(layer.queries, LONG) for layer in recorder.layers)
-        )
+        each = max(layer.query_bytes * min(layer.queries, LONG) for layer in recorder.layers)
+        size = max(1, min(KEPT_BYTES // each, BARS // windows.lookback))
 
 
 def _check(module: nn.Module, recorder: Recorder, windows: Windows, options: RolloutOptions) -> None:
