@@ -260,7 +260,13 @@ def test_an_installation_that_is_killed_holds_nobody_up(place: Environment):
 def test_of_two_at_once_one_installs_and_the_other_waits(place: Environment, monkeypatch):
     monkeypatch.setenv("PIP_SECONDS", "0.5")
     said: list[str] = []
-    threads = [threading.Thread(target=prepare, args=([], said.append, place)) for _ in range(2)]
+    together = threading.Barrier(2)
+
+    def work() -> None:
+        together.wait()
+        prepare([], said.append, place)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -85,9 +85,10 @@ class Environment:
 
     def entries(self) -> list[str]:
         """What site-packages holds, by name."""
-        if not self.packages.is_dir():
+        try:
+            return sorted({path.name for path in self.packages.iterdir()} - {"__pycache__"})
+        except FileNotFoundError:
             return []
-        return sorted({path.name for path in self.packages.iterdir()} - {"__pycache__"})
 
     def need(self, extras: Iterable[str]) -> Need | None:
         """Compare what there is with what is wanted; None when it is ready to use."""

@@ -172,9 +172,11 @@ def _clear(place: Environment) -> None:
 @contextmanager
 def locked(place: Environment, say: Say) -> Iterator[None]:
     """Let one process at a time work on the environment; the lock dies with its process."""
-    if not place.folder.is_dir():
-        place.folder.unlink(missing_ok=True)  # a file, or a link to nowhere
-    place.folder.mkdir(exist_ok=True)
+    try:
+        place.folder.mkdir(exist_ok=True)
+    except FileExistsError:  # as a file, or as a link to nowhere
+        place.folder.unlink(missing_ok=True)
+        place.folder.mkdir(exist_ok=True)
     with (place.folder / "lock").open("a+") as handle:
         waiting = False
         while not _take(handle):

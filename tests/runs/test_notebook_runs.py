@@ -52,6 +52,9 @@ def test_a_notebook_runs_in_this_environment_with_its_parameters(write, tmp_path
 
 def test_an_executed_notebook_names_no_folder_and_holds_no_widget(write, tmp_path):
     path = write("01_a.ipynb", "import ipywidgets; ipywidgets.IntSlider()")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    nbformat.write(notebook, path)
     run = run_notebook(path, tmp_path / "out" / "01_a.ipynb")
     text = run.output.read_text()
     assert str(tmp_path) not in text
