@@ -10,6 +10,7 @@ from torch import nn
 from workbench.explainers.capture import attention_maps, watching
 from workbench.explainers.maps import NoAttentionFound
 from workbench.explainers.products import Shelf
+from workbench.explainers.rollouts import rollout
 from workbench.models.recurrent import LSTMModel
 from workbench.models.transformer import TradingTransformer
 
@@ -317,3 +318,65 @@ def test_many_passes_under_one_recorder_keep_one_passs_memory():
             model(random(2, 6, 3))
             assert len(recorder.layers) == 3
     assert len(shelf.buffers) == 3
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (1, 5, 7), (1, 3, 5, 7)])
+def test_a_mask_is_aligned_from_the_right_as_torch_aligns_it(shape, kind, batch):
+    query, key = random(batch, 3, 5, 4), random(batch, 3, 7, 4, seed=1)
+    mask = random(*shape, seed=2) * 2
+    mask = mask > -1.5 if kind == "bool" else mask
+    model = Attends(attn_mask=mask)
+    maps = attention_maps(model, query, key)
+    torch.testing.assert_close(maps.output, model(query, key), **CLOSE)
+    torch.testing.assert_close(maps.layers[0].double(), by_hand(query, key, mask), **CLOSE)
+
+
+def test_shapes_that_torch_broadcasts_are_taken():
+    asked = random(1, 2, 5, 4), random(3, 2, 7, 4, seed=1)  # one learned query set for all samples
+    maps = attention_maps(Attends(), *asked)
+    assert maps.layers[0].shape == (3, 2, 5, 7)
+    torch.testing.assert_close(maps.output, Attends()(*asked), **CLOSE)
+    five = random(2, 3, 2, 5, 4)
+    model = Attends(attn_mask=random(3, 1, 5, 5, seed=3))
+    maps = attention_maps(model, five)
+    torch.testing.assert_close(maps.output, model(five), **CLOSE)
+    assert maps.layers[0].shape == (6, 2, 5, 5)
+
+
+@pytest.mark.parametrize("blocked", [-torch.inf, -1e9, -1e4])
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_a_float_mask_blocks_by_any_large_negative_number(blocked, need_weights):
+    mask = torch.zeros(6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), blocked)
+    maps = attention_maps(Multi(attn_mask=mask, need_weights=need_weights).eval(), random(2, 6, 8))
+    assert maps.causal
+    assert attention_maps(Attends(attn_mask=mask), random(2, 1, 6, 4)).causal
+
+
+def test_equal_lengths_do_not_hide_cross_attention():
+    model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True).eval()
+    maps = attention_maps(model, random(2, 5, 8), random(2, 5, 8, seed=1))
+    assert maps.kinds == ("self", "self", "cross")
+
+
+def test_added_keys_are_no_positions():
+    class Added(Multi):
+        def __init__(self):
+            super().__init__(need_weights=False)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True, add_zero_attn=True)
+
+    maps = attention_maps(Added().eval(), random(2, 6, 8))
+    assert maps.kinds == ("self",)
+    with pytest.raises(ValueError, match="6 queries and 7 keys: keys were added"):
+        rollout(maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_answer_as_unwatched_and_give_exact_shares(dtype):
+    x = random(2, 6, 8).to(dtype)
+    for model in (Multi().eval().to(dtype), Multi(need_weights=False).eval().to(dtype)):
+        maps = attention_maps(model, x)
+        assert maps.output.dtype == dtype
+        torch.testing.assert_close(maps.output, model(x), rtol=0, atol=0 if dtype != torch.float64 else 1e-12)
+        torch.testing.assert_close(maps.layers[0].sum(-1).float(), torch.ones(2, 2, 6), **CLOSE)

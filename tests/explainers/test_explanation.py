@@ -200,3 +200,59 @@ def test_explaining_leaves_the_threads_as_they_were(windows):
     one, more = explain(model, windows), explain(model, windows, threads=2)
     assert torch.get_num_threads() == before
     np.testing.assert_allclose(one.scores, more.scores, atol=1e-6)
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("residual", [0.2, 0.8])
+def test_the_null_has_the_residual_that_was_asked_for(windows, residual):
+    model = transformer(causal=True)
+    why = explain(model, windows, residual=residual)
+    maps = attention_maps(model, windows.x)
+    expected = rollout(uniform_maps(maps), residual=residual, position=-1)[0]
+    np.testing.assert_allclose(why.null, expected, atol=1e-6)
+
+
+def test_discarding_has_no_null(windows):
+    why = explain(transformer(), windows, discard=0.5)
+    assert why.null is None
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_batch_that_masks_nothing_does_not_borrow_the_null_of_one_that_does(windows):
+    class Sometimes(Encoder):
+        def forward(self, x):
+            padding = ((x[:, :, 0] > 0) & (x[:, -1:, 1] > 0)).index_fill(1, torch.tensor(5), False)
+            return self.head(self.encoder(x, src_key_padding_mask=padding)[:, -1])
+
+    model = Sometimes().eval()
+    why = explain(model, windows)
+    for i in range(len(windows)):
+        maps = attention_maps(model, windows.batch(slice(i, i + 1)))
+        expected = rollout(uniform_maps(maps), position=-1)[0]
+        np.testing.assert_allclose(why.null[i], expected, atol=1e-6)
+
+
+def test_rows_that_are_not_windows_are_refused(windows):
+    class Joined(Encoder):
+        def forward(self, x):
+            heads = x.repeat_interleave(2, 0)
+            joined = nn.functional.scaled_dot_product_attention(heads, heads, heads)
+            return self.head(joined.unflatten(0, (-1, 2)).mean(1)[:, -1])
+
+    with pytest.raises(ValueError, match="attends in 2 rows for 1 windows"):
+        explain(Joined(), windows)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_are_explained_in_full(windows, dtype):
+    why = explain(transformer().to(dtype), windows)
+    assert why.scores.dtype == np.float32
+    np.testing.assert_allclose(why.scores.sum(axis=1), 1, atol=1e-6)
+
+
+def test_made_up_prices_are_named(windows):
+    from dataclasses import replace
+
+    made_up = replace(windows, provenance={"synthetic": True})
+    assert "SYNTHETIC" in repr(explain(transformer(), made_up))
+    assert "no windows" in repr(explain(transformer(), windows)[0:0])

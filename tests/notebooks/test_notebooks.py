@@ -27,10 +27,10 @@ SMALL: dict[str, dict[str, object]] = {
 OTHERS = {
     "synthetic": {
         "SOURCE": "synthetic",
-        "TICKER": "LAG4-SNR4-VOLUME",
+        "TICKER": "LAG6-SNR4",
         "START": None,
-        "LOOKBACK": 12,
-        "EPOCHS": 20,
+        "LOOKBACK": 20,
+        "EPOCHS": 15,
     },
     "hourly": {"SOURCE": "synthetic", "TICKER": "NOISE", "INTERVAL": "1h", "START": None},
     "short": {"TICKER": "FB", "START": None, "LOOKBACK": 10, "HORIZON": 3},

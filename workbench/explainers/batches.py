@@ -14,8 +14,7 @@ from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.null import uniform_layer
 from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder
-from workbench.explainers.rollouts import RolloutOptions, chain, one_hot
-from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.rollouts import RolloutOptions, chain
 from workbench.explainers.stacks import check_stack
 from workbench.features.windows import Windows
 from workbench.models.spec import check_windows
@@ -29,10 +28,11 @@ LONG = 1024  # bars from which weights are computed again rather than kept, so t
 
 def rollout_pass(
     model: nn.Module, windows: Windows, options: RolloutOptions, position: int
-) -> tuple[Float[Tensor, "window time"], Float[Tensor, "..."], Float[Tensor, "window output"]]:
+) -> tuple[Float[Tensor, "window time"], Float[Tensor, "..."] | None, Float[Tensor, "window output"]]:
     """Return the rollout of one output position, its null, and the model's outputs, for every window.
 
-    The null is (time,) where the mask is the same for every window, else (window, time).
+    The null is (time,) where the mask is the same for every window, else (window, time). Discarding has none:
+    it ranks the entries of a map, and even attention ranks nothing.
     """
     check_windows(model, windows)
     check_finite(windows)
@@ -49,18 +49,19 @@ def rollout_pass(
             output = module(x)
             check_output(output, len(x), windows)
             outputs.append(output)
-            _check(module, recorder, windows, options)
+            _check(module, recorder, windows, options, len(x))
             layers = recorder.layers[options.start_layer :]
-            top = one_hot(index, windows.lookback, like=outputs[-1], batch=len(x))
+            top = torch.zeros(x.shape[:2], dtype=layers[0].dtype, device=x.device)
+            top[:, index] = 1
             rows.append(chain(layers, top, options))
-            if null is None or _own_mask(layers, len(x)):
-                null = chain(
-                    [uniform_layer(layer) for layer in layers], top, RolloutOptions("mean", options.residual)
-                )
-            nulls.append(null[:1].expand(len(x), -1) if len(null) != len(x) else null)
+            if options.discard == 0:
+                if null is None or not all(layer.same_mask for layer in layers):
+                    even = [uniform_layer(layer) for layer in layers]
+                    null = chain(even, top, RolloutOptions("mean", options.residual))
+                nulls.append(null if len(null) == len(x) else null[:1].expand(len(x), -1))
     scores = torch.cat(rows).cpu()
     _check_scores(scores, windows)
-    return scores, _shortened(torch.cat(nulls).cpu()), torch.cat(outputs).cpu()
+    return scores, _shortened(torch.cat(nulls).cpu()) if nulls else None, torch.cat(outputs).cpu()
 
 
 def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterator[Tensor]:
@@ -74,9 +75,17 @@ def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterato
         size = max(1, min(KEPT_BYTES // each, BARS // windows.lookback))
 
 
-def _check(module: nn.Module, recorder: Recorder, windows: Windows, options: RolloutOptions) -> None:
+def _check(
+    module: nn.Module, recorder: Recorder, windows: Windows, options: RolloutOptions, windows_now: int
+) -> None:
     check_seen(module, recorder)
     check_stack(recorder.layers, recorder.names, options.start_layer)
+    batch = recorder.layers[0].weight_shape[0]
+    if batch != windows_now:
+        raise ValueError(
+            f"the model attends in {batch} rows for {windows_now} windows: heads or channels were joined "
+            "with the batch, and rows are not windows. Use attention_maps(model, x) and tell them apart there"
+        )
     if recorder.layers[0].keys != windows.lookback:
         raise ValueError(
             f"the model attends over {recorder.layers[0].keys} positions and the windows have "
@@ -89,12 +98,6 @@ def _index(position: int, length: int) -> int:
     if not -length <= position < length:
         raise ValueError(f"position {position} is outside the {length} bars of the windows")
     return position % length
-
-
-def _own_mask(layers: list[AttentionLayer], batch: int) -> bool:
-    """Whether windows may have masks of their own; of a batch of one only a causal mask tells."""
-    masks = [layer.allowed for layer in layers if layer.allowed is not None and not layer.same_mask]
-    return any(len(mask) > 1 or batch == 1 for mask in masks)
 
 
 def _shortened(null: Float[Tensor, "window time"]) -> Float[Tensor, "..."]:

@@ -36,13 +36,16 @@ class Explanation:
         The features of a bar.
     null
         What a model that attends evenly would show, (time,) or like `scores`; None where there is no such
-        thing. Scores mean something only beside it: early bars pile up in a causal model whatever it learned.
+        thing, as with `discard`. Scores mean something only beside it: in a causal model early bars pile up
+        whatever it learned.
     predictions
         The model's answers of the same pass, as `predict` gives them.
     trust
         The measured faithfulness, or None when it was not measured.
     options
         How the method was called.
+    provenance
+        Of the prices: made-up ones are named wherever this is shown.
     """
 
     scores: Float[np.ndarray, "window time"] | Float[np.ndarray, "window time feature"]
@@ -55,6 +58,7 @@ class Explanation:
     null: Float[np.ndarray, " time"] | Float[np.ndarray, "window time"] | None = None
     trust: object | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -88,11 +92,10 @@ class Explanation:
 
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.scores.shape))
+        made_up = "SYNTHETIC · " if self.provenance.get("synthetic") else ""
+        span = f"{self.dates[0]:%Y-%m-%d} → {self.dates[-1]:%Y-%m-%d}" if len(self) else "no windows"
         trust = "not measured" if self.trust is None else self.trust
-        return (
-            f"Explanation({self.method} of {self.target}: {shape}, "
-            f"{self.dates[0]:%Y-%m-%d} → {self.dates[-1]:%Y-%m-%d}, trust {trust})"
-        )
+        return f"Explanation({made_up}{self.method} of {self.target}: {shape}, {span}, trust {trust})"
 
 
 def explain(
@@ -155,8 +158,9 @@ def _rollout(model: nn.Module, windows: Windows, options: dict[str, Any]) -> Exp
         tickers=windows.tickers,
         feature_names=windows.feature_names,
         predictions=frame_of(outputs, windows),
-        null=null.numpy(),
+        null=None if null is None else null.numpy(),
         options={**options, "position": position},
+        provenance=dict(windows.provenance),
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,11 +27,33 @@ class Product:
 
     @property
     def by_hand(self) -> bool:
-        """Whether the weights times the values are the same as torch's answer.
+        """Whether weights times values are surely torch's answer, to rounding.
 
-        Dropout's random numbers must be those of an unwatched run.
+        Dropout's random numbers must be those of an unwatched run, half precision rounds as torch does, and
+        shapes that torch broadcasts are left to it.
         """
-        return self.dropout_p == 0
+        leading = self.query.shape[:-2]
+        alike = self.key.shape[:-2] == self.value.shape[:-2] and (
+            self.enable_gqa or self.key.shape[:-2] == leading
+        )
+        precise = self.query.dtype in (torch.float32, torch.float64)
+        return self.dropout_p == 0 and alike and precise and self.broadcast()[0].shape[:-2] == leading
+
+    def broadcast(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return query, key and mask with the leading axes that torch gives them; the mask's may stay 1."""
+        query, key, mask = self.query, self.key, self.attn_mask
+        axes = -3 if self.enable_gqa else -2  # grouped queries have more heads than the keys
+        if mask is not None:
+            missing = max(query.ndim - mask.ndim, 0)
+            mask = mask.reshape(*(1,) * missing, *mask.shape)  # aligned from the right
+            mask = mask.expand(*mask.shape[:-2], query.shape[-2], key.shape[-2])
+        shapes = [query.shape[:axes], key.shape[:axes], *([] if mask is None else [mask.shape[:axes]])]
+        leading = torch.broadcast_shapes(*shapes)
+        query = query.expand(*leading, *query.shape[axes:])
+        key = key.expand(*leading, *key.shape[axes:])
+        if mask is not None and mask.ndim > 4:  # leading axes are about to be joined
+            mask = mask.expand(*query.shape[:-2], *mask.shape[-2:])
+        return query, key, mask
 
 
 class Shelf:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -41,39 +42,47 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            return self._product(*args, **kwargs)
+            return self._product(Product(*args, **kwargs), self._marked())
         if func is F.multi_head_attention_forward:
             return self._multi_head(args, kwargs)
         return func(*args, **kwargs)
 
-    def _product(self, *args: Any, **kwargs: Any) -> Tensor:
-        asked = Product(*args, **kwargs)
-        output = None if asked.by_hand and self.keep is not None else asked.by_torch()
-        layer = AttentionLayer.of_product(self._kind(), asked)
-        if layer.kind != "last" and output is None and self.keep is not None:
-            layer.keep(self.keep)
-        if output is None:
-            output = layer.product(asked.value, asked.query)
-        self._add(layer.heads_from_queries() if layer.kind == "last" else layer)
-        return output
+    def _product(self, asked: Product, kind: str | None) -> Tensor:
+        layer = AttentionLayer.of_product(kind, asked)
+        if kind == "last":  # the heads were asked as the queries of one attention
+            self._add(layer.heads_from_queries())
+            return asked.by_torch()
+        self._add(layer)
+        if self.keep is None or not asked.by_hand:
+            return asked.by_torch()
+        layer.keep(self.keep)
+        return layer.product(asked.value, asked.query)
 
     def _multi_head(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # Within a mode's handler the mode is off, so the function's own calls would go unseen: run a copy
         # of it whose softmax and product are ours. Nothing of torch is patched.
         bound = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs)
-        heads = bound.arguments["num_heads"]
+        given = bound.arguments
+        query, key, heads = given["query"], given["key"], given["num_heads"]
+        itself = query is key or (query.shape == key.shape and torch.equal(query, key))
+        kind = "self" if itself else "cross"
+        same_mask = given.get("attn_mask") is None and given.get("key_padding_mask") is None
 
         def softmax(scores: Tensor, dim: int) -> Tensor:
-            layer = AttentionLayer.of_scores(self._kind(), scores, heads)
+            layer = AttentionLayer.of_scores(kind, scores, heads, same_mask)
             self._add(layer)
-            return layer.weights().view(scores.shape)
+            return layer.weights().view(scores.shape).to(scores.dtype)
+
+        def product(*args: Any, **kwargs: Any) -> Tensor:
+            return self._product(Product(*args, **kwargs), kind)
 
         watched = watched_copy(
-            F.multi_head_attention_forward, softmax=softmax, scaled_dot_product_attention=self._product
+            F.multi_head_attention_forward, softmax=softmax, scaled_dot_product_attention=product
         )
         return watched(*args, **kwargs)
 
-    def _kind(self) -> str | None:
+    def _marked(self) -> str | None:
+        """Return what a module of this package says of its attention; of others, the lengths must tell."""
         innermost = self.path[-1][1] if self.path else None
         return "last" if getattr(innermost, "last_query_only", False) is True else None
 

@@ -41,7 +41,9 @@ def temporal_importance(explanation: Explanation, dates: pd.DatetimeIndex | None
         raise ValueError(f"expected one date for each of the {time} bars, got {len(dates)}")
     else:
         labels = dates.rename("date")
-    return pd.Series(scores.mean(axis=0), index=labels, name=explanation.method)
+    importance = pd.Series(scores.mean(axis=0), index=labels, name=explanation.method)
+    importance.attrs["provenance"] = explanation.provenance  # plots name made-up prices by it
+    return importance
 
 
 def attention_regime(

@@ -128,7 +128,7 @@ def chain(
 def _step(row: Tensor, layer: AttentionLayer, options: RolloutOptions) -> Tensor:
     """Return row · Ã for one layer."""
     if layer.kind == "last":  # the only query computed is the one the row stands on
-        return _passed(fuse(layer.weights(), options), options, diagonal=-1)[:, 0]
+        return _passed(fuse(layer.weights(), options), options, diagonal=-1)[:, 0].expand_as(row)
     # What is weakest over the whole map is known only when the whole map is.
     block = layer.keys if options.discard else layer.block(BLOCK_BYTES)
     out, scratch = torch.zeros_like(row), layer.scratch(block)

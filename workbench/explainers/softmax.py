@@ -9,6 +9,8 @@ from torch import Tensor
 
 from workbench.explainers.products import Product, Shelf
 
+BLOCKING = 1000.0  # a score this far below its row's largest has no weight in any float: it was masked
+
 Weights = Float[Tensor, "batch head query key"]
 
 
@@ -36,39 +38,33 @@ class AttentionLayer:
     sums_to_one: bool = False  # known of every row: softmax gives it, unless a mask may leave a row empty
 
     @classmethod
-    def of_scores(cls, kind: str | None, scores: Tensor, heads: int) -> "AttentionLayer":
+    def of_scores(cls, kind: str, scores: Tensor, heads: int, same_mask: bool) -> "AttentionLayer":
         """Keep the weights of masked scores (batch·head, query, key)."""
-        scores = scores.unflatten(0, (-1, heads))
-        blocked = scores.isneginf()
-        allowed = ~blocked if bool(blocked.any()) else None
-        kind = kind or _kind(scores.shape[-2], scores.shape[-1])
-        return cls(kind, allowed, kept=scores.softmax(-1))
+        scores = _precise(scores.unflatten(0, (-1, heads)))
+        return cls(kind, _unblocked(scores), kept=scores.softmax(-1), same_mask=same_mask)
 
     @classmethod
     def of_product(cls, kind: str | None, asked: Product) -> "AttentionLayer":
         """Keep what it takes to know the weights of a scaled dot product."""
-        length, length_key = asked.query.shape[-2], asked.key.shape[-2]
-        mask, bias, allowed = asked.attn_mask, None, None
-        past = torch.ones(length, length_key, dtype=torch.bool, device=asked.query.device)
-        past = (
-            past.tril() if asked.is_causal else past
-        )  # torch aligns the triangle with the upper left corner
+        query, key, mask = asked.broadcast()
+        length, length_key = query.shape[-2], key.shape[-2]
+        bias, allowed = None, None
+        past = torch.ones(length, length_key, dtype=torch.bool, device=query.device)
+        if asked.is_causal:  # torch aligns the triangle with the upper left corner
+            past = past.tril()
         if mask is None:
             allowed = past[None, None] if asked.is_causal else None
         elif mask.dtype == torch.bool:
             allowed = _four(mask & past)
         else:
-            bias = _four(mask.masked_fill(~past, -torch.inf))
-            blocked = (
-                bias <= torch.finfo(bias.dtype).min / 2
-            )  # -inf, or the large negative number used for it
-            allowed = ~blocked if bool(blocked.any()) else None
+            bias = _precise(_four(mask.masked_fill(~past, -torch.inf)))
+            allowed = _unblocked(bias)
         return cls(
-            kind or _kind(length, length_key),
+            kind or ("self" if length == length_key else "cross"),
             allowed,
-            _four(asked.query),
-            _four(asked.key),
-            1 / math.sqrt(asked.query.shape[-1]) if asked.scale is None else asked.scale,
+            _precise(_four(query)),
+            _precise(_four(key)),
+            1 / math.sqrt(query.shape[-1]) if asked.scale is None else asked.scale,
             bias,
             same_mask=mask is None,
             sums_to_one=mask is None,
@@ -94,6 +90,11 @@ class AttentionLayer:
     def keys(self) -> int:
         """How many keys there are."""
         return self._seen().shape[-1] if self.key is None else self.key.shape[-2]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The numbers of the weights: float32 or float64."""
+        return self._seen().dtype
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
@@ -172,8 +173,18 @@ class AttentionLayer:
         return (weights @ four).view(*query.shape[:-1], value.shape[-1])
 
 
-def _kind(queries: int, keys: int) -> str:
-    return "self" if queries == keys else "cross"
+def _unblocked(scores: Tensor) -> Tensor | None:
+    """Return where a float mask lets a query look, None if everywhere.
+
+    Masks block by −inf or by some large negative number; both lie far below the row's largest score.
+    """
+    blocked = scores.isneginf() | (scores <= scores.amax(-1, keepdim=True) - BLOCKING)
+    return ~blocked if bool(blocked.any()) else None
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """Return half-precision numbers as float32, so that rows sum to one; others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _scaled_product(query: Tensor, key: Tensor, scale: float, into: Tensor | None) -> Tensor:

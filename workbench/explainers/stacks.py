@@ -49,6 +49,11 @@ def check_stack(layers: Sequence[AttentionLayer], names: Sequence[str], start_la
                 f"{name} is cross-attention ({layer.queries} queries, {layer.keys} keys), which rollout does "
                 "not follow. Choose the self-attention of one stack, as in maps.select('encoder*')"
             )
+        if layer.kind == "self" and layer.queries != layer.keys:
+            raise ValueError(
+                f"{name} has {layer.queries} queries and {layer.keys} keys: keys were added that are no "
+                "position, which rollout does not follow"
+            )
         if layer.keys != layers[0].keys:
             raise ValueError(
                 f"{name} attends over {layer.keys} positions and the first layer over {layers[0].keys}: "
