@@ -223,8 +223,10 @@ def test_features_carry_index_and_provenance(make_prices, make_panel):
 
 def test_zscore_standardises_every_column_over_trailing_bars(make_prices):
     prices = make_prices(100)
+    found = make_features(prices, zscore=30)
+    assert list(found) == [f"{name}_z30" for name in MODEL_COLUMNS]
     pd.testing.assert_frame_equal(
-        make_features(prices, zscore=30), trailing_zscore(make_features(prices), 30)
+        found.set_axis(MODEL_COLUMNS, axis=1), trailing_zscore(make_features(prices), 30)
     )
 
 

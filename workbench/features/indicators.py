@@ -47,7 +47,8 @@ def make_features(prices: pd.DataFrame, zscore: int | None = None) -> pd.DataFra
     prices
         One ticker, or a panel whose tickers are then computed each from its own bars.
     zscore
-        Standardise every column over this many trailing bars (`trailing_zscore`).
+        Standardise every column over this many trailing bars (`trailing_zscore`). The columns then bear
+        it in their names, `log_return_z60`, so that a model trained on the one kind refuses the other.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def make_features(prices: pd.DataFrame, zscore: int | None = None) -> pd.DataFra
         return pd.DataFrame(_model_columns(values), index=bars.index)
 
     features = apply_by_ticker(prices, columns)
-    return features if zscore is None else trailing_zscore(features, zscore)
+    return features if zscore is None else trailing_zscore(features, zscore).add_suffix(f"_z{zscore}")
 
 
 def indicators(prices: pd.DataFrame) -> pd.DataFrame:
