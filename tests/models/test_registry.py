@@ -16,6 +16,7 @@ class Shape:
     lookback: int = 20
     task: str = "classification"
     classes: tuple[str, ...] = ("sell", "hold", "buy")
+    horizon: int = 5
 
 
 @pytest.mark.parametrize(("name", "network"), [("transformer", TradingTransformer), ("lstm", LSTMModel)])
@@ -26,6 +27,7 @@ def test_a_model_fits_its_windows_and_says_how_it_was_built(name, network):
     assert model.spec.name == name
     assert model.spec.feature_names == ("log_return", "range")
     assert (model.spec.lookback, model.spec.task, model.spec.seed) == (20, "classification", 3)
+    assert model.spec.horizon == 5
 
 
 @pytest.mark.parametrize("name", list_models().index)

@@ -160,6 +160,21 @@ def test_a_state_that_cannot_be_read_is_refused(parts, tmp_path, damage):
         fit(model_for(parts), *parts[:2], checkpoint=tmp_path, **OPTIONS)
 
 
+@pytest.mark.parametrize("part", ["weight", "row"])
+def test_an_altered_state_is_refused(parts, tmp_path, part):
+    fit(model_for(parts), *parts[:2], checkpoint=tmp_path, **OPTIONS | {"epochs": 2})
+    path = state_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    if part == "weight":
+        content[-1] ^= 1
+    else:
+        place = content.index(b"train_loss") + len(rb"train_loss\": ")
+        content[place] = ord("7") if content[place] != ord("7") else ord("8")
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"was altered.*Delete it to start anew"):
+        fit(model_for(parts), *parts[:2], checkpoint=tmp_path, **OPTIONS | {"epochs": 2})
+
+
 def test_an_undefined_figure_survives_the_interruption(make_windows, tmp_path, linear):
     train, valid, _ = make_windows(task="regression").split(0.7, 0.85)
     options = OPTIONS | {"checkpoint": tmp_path, "monitor": "valid_ic"}

@@ -10,7 +10,7 @@ import torch
 
 from workbench.models.registry import build_model
 from workbench.training import checkpoints
-from workbench.training.card import ModelFileError
+from workbench.training.card import ModelFileError, sealed
 from workbench.training.checkpoints import ensure_model, load_history, load_model, save_model
 from workbench.training.fitting import fit
 from workbench.training.prediction import predict
@@ -29,7 +29,7 @@ def saved(parts, tmp_path):
 
 def rewrite(folder, **changes):
     card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(card | changes))
+    (folder / "model.json").write_text(json.dumps(sealed(card | changes)))
 
 
 @pytest.mark.parametrize("name", ["transformer", "lstm"])
@@ -58,6 +58,7 @@ def test_the_card_tells_all_there_is_to_tell(saved, parts):
     assert card["history"]["seed"] == 0
     assert torch.__version__.startswith(card["versions"]["torch"])
     assert card["versions"]["python"]
+    assert all(card["versions"].values())  # what isn't installed is left out
 
 
 def test_the_history_comes_back(saved, tmp_path):
@@ -121,13 +122,54 @@ def test_altered_weights_are_refused(saved):
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"causal": false', '"causal": true'),
+        ('"n_heads": 2', '"n_heads": 4'),
+        ('"dropout": 0.1', '"dropout": 0.5'),
+        ('"horizon": 1', '"horizon": 2'),
+        ('"std": ', '"std": 1'),
+        ('"seed": 0', '"seed": 1'),
+        ('"card_sha256": "', '"card_sha256": "0'),
+    ],
+)
+def test_an_altered_card_is_refused(saved, before, after):
+    path = saved[2] / "model.json"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    for load in (load_model, load_history):
+        with pytest.raises(ModelFileError, match=r"model\.json was altered"):
+            load(saved[2])
+
+
+def test_a_card_laid_out_anew_is_the_same_card(saved):
+    path = saved[2] / "model.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(card.items()))))
+    assert load_model(saved[2]).spec == saved[0].spec
+
+
+def test_an_altered_model_is_trained_anew_with_a_warning(parts, tmp_path):
+    model, _ = ensure_model("lstm", *parts[:2], folder=tmp_path, hidden_size=4, **QUICK)
+    path = next(tmp_path.iterdir()) / "model.json"
+    path.write_text(path.read_text().replace('"dropout": 0.1', '"dropout": 0.5'))
+    with pytest.warns(UserWarning, match="was altered.*Training anew"):
+        again, _ = ensure_model("lstm", *parts[:2], folder=tmp_path, hidden_size=4, **QUICK)
+    assert again.spec == model.spec
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"{", "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"[1, 2]", "not a model of this workbench"),
         (b'{"format": "onnx"}', "not a model of this workbench"),
-        (b'{"format": "attention-workbench model 1"}', "lacks history, model, recipe, weights_sha256"),
+        (
+            b'{"format": "attention-workbench model 1"}',
+            "lacks card_sha256, history, model, recipe, weights_sha256",
+        ),
     ],
 )
 def test_a_card_that_is_none_is_refused(saved, text, message):

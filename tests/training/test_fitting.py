@@ -121,6 +121,21 @@ def test_the_callers_randomness_is_left_alone(parts):
     assert np.array_equal(np.random.rand(3), expected[1])  # noqa: NPY002
 
 
+def test_the_first_import_of_skorch_leaves_pythons_random_numbers_alone():
+    code = (
+        "import random, sys, torch, pandas as pd\n"
+        "from tests.training.conftest import _windows, Linear\n"
+        "from workbench.training.fitting import fit\n"
+        "train, valid, _ = _windows().split(0.7, 0.85)\n"
+        "before = random.getstate()\n"
+        "assert 'skorch' not in sys.modules\n"
+        "fit(Linear(), train, valid, epochs=1, progress=False)\n"
+        "assert 'skorch' in sys.modules\n"
+        "assert random.getstate() == before\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_best_epochs_weights_are_in_the_model(parts):
     model = build_model("transformer", parts[0], **TINY)
     history = fit(model, *parts[:2], epochs=11, lr=0.05, patience=None, schedule="none", progress=False)
@@ -268,6 +283,8 @@ def test_sets_of_windows_that_do_not_go_together_are_refused(parts, linear):
     train, valid, _ = parts
     with pytest.raises(ValueError, match="differ in feature_names"):
         fit(linear(), train, replace(valid, feature_names=("a", "b", "d")))
+    with pytest.raises(ValueError, match="differ in horizon"):
+        fit(linear(), train, replace(valid, horizon=2))
 
 
 def test_a_model_for_other_windows_is_refused(parts):
@@ -292,6 +309,13 @@ def test_a_model_with_nothing_to_train_is_refused(parts, linear):
 def test_validating_on_training_windows_is_warned_of(parts, linear):
     with pytest.warns(UserWarning, match="14 of 14 validation windows are training windows too"):
         fit(linear(), parts[0], parts[0][10:24], **QUICK)
+
+
+def test_training_labels_that_reach_into_valid_are_warned_of(make_windows, linear):
+    windows = make_windows()
+    with pytest.warns(UserWarning, match=r"labels of 1 training windows reach into valid.*windows\.split"):
+        fit(linear(), windows[:80], windows[80:100], **QUICK)
+    fit(linear(), windows[:79], windows[80:100], **QUICK)  # a warning is an error here
 
 
 def test_a_class_that_training_never_shows_is_warned_of(parts, linear):

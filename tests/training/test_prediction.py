@@ -47,6 +47,28 @@ def test_every_window_gets_its_own_answer_whatever_the_batch(make_windows, linea
     assert frame.sum(axis=1).to_numpy() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_an_answer_does_not_hang_on_how_many_windows_follow(make_windows, name):
+    windows = make_windows(bars=604)[:600]
+    model = build_model(name, windows)
+    whole = predict(model, windows)
+    for count in (*range(1, 34), 100, *range(255, 266), 300, *range(511, 522), 599):
+        assert predict(model, windows[:count]).equals(whole[:count]), count
+    assert predict(model, windows[:257]).equals(predict(model, windows[:258])[:257])
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(256, [8]), (5, [5, 5]), (1, [1] * 6)])
+def test_a_small_last_batch_is_filled_up_but_never_past_the_batch_size(make_windows, batch_size, sizes):
+    class Size(nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x[:, -1]
+
+    seen: list[int] = []
+    assert len(predict(Size(), make_windows()[:6], batch_size)) == 6
+    assert seen == sizes
+
+
 def test_windows_whose_label_is_not_known_yet_are_predicted_too(make_windows, linear):
     windows = make_windows()
     assert (windows.y < 0).any()
@@ -121,6 +143,7 @@ def test_a_nan_is_refused_with_its_date(make_windows, linear):
         ({"feature_names": ("a", "c", "b")}, "same names in another order"),
         ({"feature_names": ("a", "b", "x")}, r"lack c\. The model doesn't know x"),
         ({"classes": ("down", "flat", "up")}, r"built for classes \('sell'"),
+        ({"horizon": 5}, "built for horizon 1 and the windows have 5"),
     ],
 )
 def test_windows_that_the_model_was_not_built_for_are_refused(make_windows, change, message):

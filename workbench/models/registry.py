@@ -43,7 +43,7 @@ def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any
     name
         A name from `list_models()`.
     windows
-        The windows it will read: their features, lookback, task and classes.
+        The windows it will read: their features, lookback, task, classes and horizon.
     seed
         Same seed, same weights; the caller's own random state is left as it was.
     **overrides
@@ -62,6 +62,7 @@ def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any
         lookback=windows.lookback,
         task=windows.task,
         classes=tuple(windows.classes),
+        horizon=windows.horizon,
         seed=seed,
     )
     return rebuild(spec)

@@ -30,6 +30,11 @@ class WindowsLike(Protocol):
         """Names of the classes; empty for regression."""
         ...
 
+    @property
+    def horizon(self) -> int:
+        """Bars from the decision bar to the end of the label."""
+        ...
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -41,8 +46,8 @@ class ModelSpec:
         Name in the registry, such as "transformer".
     options
         Every option that its class was called with, defaults included.
-    feature_names, lookback, task, classes
-        The windows it reads and what it answers; `classes` is empty for regression.
+    feature_names, lookback, task, classes, horizon
+        The windows it reads and what it answers, that many bars ahead; `classes` is empty for regression.
     seed
         Seed of its first weights.
     """
@@ -53,6 +58,7 @@ class ModelSpec:
     lookback: int
     task: str
     classes: tuple[str, ...]
+    horizon: int
     seed: int = 0
 
 
@@ -73,7 +79,7 @@ def check_windows(model: nn.Module, windows: WindowsLike) -> None:
     wanted, got = spec.feature_names, tuple(windows.feature_names)
     if wanted != got:
         raise ValueError(f"The model and the windows have different features. {_difference(wanted, got)}")
-    for name in ("lookback", "task", "classes"):
+    for name in ("lookback", "task", "classes", "horizon"):
         wanted, got = getattr(spec, name), getattr(windows, name)
         if wanted != got:
             raise ValueError(

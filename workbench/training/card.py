@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from workbench.models.spec import ModelSpec
 FORMAT = "attention-workbench model 1"
 CARD, WEIGHTS = "model.json", "model.safetensors"
 LIBRARIES = ("torch", "numpy", "pandas", "safetensors", "skorch", "attention-workbench")
+SEAL = "card_sha256"
 REPAIR = "Train and save the model again, or restore the folder from a copy."
 
 
@@ -30,7 +32,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     FileNotFoundError
         There is none, so no model is complete here.
     ModelFileError
-        It is damaged or something else.
+        It is damaged, was altered, or is something else.
     """
     path = folder / CARD
     if not path.exists():
@@ -44,10 +46,19 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} is not JSON: {error}. {REPAIR}") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ModelFileError(f"{path} is not a model of this workbench (no format {FORMAT!r}). {REPAIR}")
-    missing = {"model", "weights_sha256", "history", "recipe"} - card.keys()
+    missing = {"model", "weights_sha256", "history", "recipe", SEAL} - card.keys()
     if missing:
         raise ModelFileError(f"{path} lacks {', '.join(sorted(missing))}. {REPAIR}")
+    if card != sealed(card):
+        raise ModelFileError(f"{path} was altered: it no longer has the {SEAL} that it names. {REPAIR}")
     return card
+
+
+def sealed(card: dict[str, Any]) -> dict[str, Any]:
+    """Return the card as JSON reads it back, with the sha256 of everything else in it."""
+    rest = json.loads(json.dumps({name: value for name, value in card.items() if name != SEAL}))
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return {**rest, SEAL: hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def spec_of(card: dict[str, Any]) -> ModelSpec:
@@ -66,14 +77,12 @@ def scaling_table(model: nn.Module, spec: ModelSpec) -> dict[str, Any] | None:
     return {name: {"mean": mean, "std": std} for name, mean, std in columns}
 
 
-def library_versions() -> dict[str, str | None]:
-    """Return the versions that made the model."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+def library_versions() -> dict[str, str]:
+    """Return the versions that made the model; what runs uninstalled, from a checkout, has none."""
+    found = {"python": platform.python_version()}
     for name in LIBRARIES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:  # the package itself, when run from a checkout
-            found[name] = None
     return found
 
 

@@ -25,6 +25,7 @@ from workbench.training.card import (
     library_versions,
     read_card,
     scaling_table,
+    sealed,
     spec_of,
 )
 from workbench.training.coverage import fingerprint
@@ -45,7 +46,8 @@ def save_model(
 ) -> Path:
     """Write a model into `folder` as model.safetensors and model.json.
 
-    The JSON is written last and names the sha256 of the weights: a folder is complete or is no model.
+    The JSON is written last and names the sha256 of the weights and of itself: a folder is complete and
+    unaltered, or is no model.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def save_model(
         "weights_sha256": file_sha256(folder / WEIGHTS),
     }
     with replacing(folder / CARD) as path:
-        path.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(sealed(card), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return folder
 
 
@@ -108,7 +110,7 @@ def load_model(folder: str | PathLike[str], windows: Windows | None = None) -> n
     folder
         Where it lies.
     windows
-        If given, a model with other features, lookback, task or classes is refused.
+        If given, a model with other features, lookback, task, classes or horizon is refused.
 
     Raises
     ------
@@ -145,7 +147,10 @@ def load_model(folder: str | PathLike[str], windows: Windows | None = None) -> n
 
 
 def load_history(folder: str | PathLike[str]) -> History | None:
-    """Return the history that was saved with a model, None if none was."""
+    """Return the history that was saved with a model, None if none was.
+
+    Raises FileNotFoundError and ModelFileError as `load_model` does.
+    """
     plain = read_card(Path(folder))["history"]
     try:
         return None if plain is None else History.from_dict(plain)

@@ -1,10 +1,12 @@
 """Training a model on windows."""
 
+import random
 import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,6 +27,8 @@ from workbench.training.threads import using_threads
 if TYPE_CHECKING:
     from workbench.training.callbacks import BestKeeper
     from workbench.training.loop import WindowsNet
+
+UNCHANGING = ("task", "classes", "feature_names", "lookback", "horizon")  # from train to valid
 
 
 def fit(
@@ -88,9 +92,11 @@ def fit(
 def _net(
     model: nn.Module, criterion: nn.Module, job: Job, recipe: dict[str, Any]
 ) -> tuple["WindowsNet", "BestKeeper"]:
+    before = random.getstate()  # the first import of skorch draws from Python's random numbers
     from workbench.training.callbacks import BestKeeper, Progress
     from workbench.training.loop import WindowsNet
 
+    random.setstate(before)
     options, keeper = job.options, BestKeeper(job, recipe)
     shown = [("progress", Progress(job))] if options.progress else []
     net = WindowsNet(
@@ -146,9 +152,7 @@ def _check(model: nn.Module, train: Windows, valid: Windows) -> None:
             raise ValueError(f"{name} has no window whose label is known. Choose other dates to split at.")
         check_windows(model, windows)
         check_finite(windows)
-    unlike = [
-        n for n in ("task", "classes", "feature_names", "lookback") if getattr(train, n) != getattr(valid, n)
-    ]
+    unlike = [n for n in UNCHANGING if getattr(train, n) != getattr(valid, n)]
     if unlike:
         raise ValueError(
             f"train and valid differ in {', '.join(unlike)}. Take both from one Windows.split(…)."
@@ -167,6 +171,14 @@ def _warn_of_odd_sets(train: Windows, valid: Windows) -> None:
         warnings.warn(
             f"{shared} of {len(valid)} validation windows are training windows too: the validation figures "
             "flatter, and the best epoch is chosen by what was learnt by heart. Use Windows.split(…).",
+            stacklevel=4,
+        )
+    begins = valid.dates.sort_values()[0]
+    late = int(np.asarray(train.label_dates >= begins).sum())
+    if late and np.asarray(train.dates < begins).all():
+        warnings.warn(
+            f"The labels of {late} training windows reach into valid, which begins on {begins}. "
+            "Use windows.split(…), which leaves out windows whose label ends too late.",
             stacklevel=4,
         )
     absent = [name for i, name in enumerate(train.classes) if not bool((train.y == i).any())]

@@ -54,9 +54,10 @@ class TrainingState:
             "random": self.random,
         }
         tensors = {f"{part}/{name}": copied(t) for part, named in parts.items() for name, t in named.items()}
-        plain = {"recipe": self.recipe, "rows": self.rows, "stopped": self.stopped}
+        plain = json.dumps({"recipe": self.recipe, "rows": self.rows, "stopped": self.stopped})
+        metadata = {"format": FORMAT, "state": plain, "sha256": _sha256(plain, tensors)}
         with replacing(state_file(folder)) as path:
-            save_file(tensors, path, metadata={"format": FORMAT, "state": json.dumps(plain)})
+            save_file(tensors, path, metadata=metadata)
 
     @classmethod
     def load(cls, folder: Path) -> "TrainingState":
@@ -74,6 +75,11 @@ class TrainingState:
             ) from error
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path} is not a training state of this version. Delete it to start anew.")
+        if metadata.get("sha256") != _sha256(metadata.get("state", ""), tensors):
+            raise ValueError(
+                f"{path} was altered, so it is not a training state to go on from: it no longer has the "
+                "sha256 that it names. Delete it to start anew."
+            )
         parts: dict[str, Weights] = {"weights": {}, "best": {}, "optimizer": {}, "random": {}}
         for name, tensor in tensors.items():
             part, rest = name.split("/", 1)
@@ -104,3 +110,7 @@ def weights_sha256(weights: Weights) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _sha256(plain: str, tensors: Weights) -> str:
+    return hashlib.sha256(f"{weights_sha256(tensors)} {plain}".encode()).hexdigest()
