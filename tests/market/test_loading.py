@@ -283,3 +283,13 @@ def test_what_was_fetched_once_is_read_from_disk(monkeypatch: pytest.MonkeyPatch
     pd.testing.assert_frame_equal(again, first.loc["2024-01-09":"2024-01-10"])
     load_prices("SPY", source="yahoo", start="2024-01-08", end="2024-01-12", refresh=True)
     assert len(calls) == 2
+
+
+def test_a_whole_number_is_a_year():
+    by_number, by_text = (
+        load_prices("AAPL", start=start, end=end) for start, end in ((2008, 2009), ("2008", "2009"))
+    )
+    pd.testing.assert_frame_equal(by_number, by_text)
+    assert by_number.index[0].year == 2008
+    with pytest.raises(PriceError, match="start must be an ISO 8601 date"):
+        load_prices("AAPL", start=20080)

@@ -11,7 +11,9 @@ import pandas as pd
 from workbench.market.frame import PriceError, Request, SourceError, conform
 from workbench.market.sources import SOURCES, fetched, source_of
 
-Moment = str | date | np.datetime64 | None  # a datetime or a pandas Timestamp is a date too
+Moment = (
+    str | int | date | np.datetime64 | None
+)  # a whole number is a year; a datetime or a pandas Timestamp is a date too
 _ALIKE = ("adjusted", "synthetic", "fields")  # what tickers of one panel must have in common
 _PERIODS = {"Y": r"\d{4}", "M": r"\d{4}-\d{2}", "D": r"\d{4}-\d{2}-\d{2}"}
 
@@ -149,7 +151,9 @@ def _moment(name: str, moment: Moment) -> pd.Timestamp | None:
     """First instant of what `start` means, last microsecond of what `end` means."""
     if moment is None:
         return None
-    text = moment.strip() if isinstance(moment, str) else ""
+    text = (
+        str(moment).strip() if isinstance(moment, str | int) else ""
+    )  # 2008 is a year, no count of anything
     for freq, pattern in _PERIODS.items():
         if re.fullmatch(pattern, text):
             period = _parsed(name, text, lambda known, freq=freq: pd.Period(known, freq=freq))
