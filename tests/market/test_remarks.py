@@ -38,6 +38,7 @@ def test_a_fall_within_the_day_is_no_split() -> None:
     close = np.array([100.0, 50.0])
     assert split_like(close, np.array([100.0, 50.2])).tolist() == [False, True]
     assert split_like(close, np.array([100.0, 97.0])).tolist() == [False, False]
+    assert split_like(np.array([100.0, 80.0]), None).tolist() == [False, True], "5 for 4, as in adjustment"
     assert split_like(np.array([100.0, 48.1]), None).tolist() == [False, False], "AAPL, 2000-09-29"
 
 

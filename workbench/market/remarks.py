@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
 
+from workbench.market.adjustment import SPLITS
 from workbench.market.calendars import missing_and_unexpected
 
 EXTREME = 8.0  # robust standard deviations; of a normal law once in 10^12 years of daily bars
 _MAD_TO_SIGMA = 1.4826  # of a normal law
-_SPLITS = (3 / 2, *range(2, 11), 15, 20, 25, 30, 50, 100)  # new shares for an old one, the usual ones
 _NEAR = 0.03  # of log price: how far the day's own move may carry a split's ratio
 
 Price = Float64[np.ndarray, " bar"]
@@ -81,5 +81,6 @@ def split_like(close: Price, opening: Price | None) -> Flags:
 
 
 def _near_split(moves: Price) -> Flags:
-    distance = np.abs(np.abs(moves)[:, None] - np.log(np.array(_SPLITS)))
+    usual = np.log(np.array([float(split) for split in SPLITS]))
+    distance = np.abs(moves[:, None] - usual)
     return distance.min(axis=1) < _NEAR
