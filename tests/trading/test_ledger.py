@@ -43,6 +43,22 @@ def test_altering_future_prices_changes_nothing_earlier(seed, how, bar, holes):
     assert not before.equity.equals(after.equity) or not positions.iloc[bar - 1 :].any(axis=None)
 
 
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("ledger", LEDGERS)
+@pytest.mark.parametrize("n_assets", [2, 3, 8])
+@settings(max_examples=5)
+@given(seed=st.integers(0, 10**6))
+def test_a_bar_that_will_be_missing_changes_no_earlier_bit(fill, ledger, n_assets, seed):
+    positions, prices = panel_case(seed, n_assets=n_assets)
+    dates, names = prices.index.get_level_values("date"), prices.index.get_level_values("ticker")
+    holed = prices[(dates != positions.index[30]) | (names != "A1")]
+    holed.attrs = prices.attrs
+    before, after = (backtest(positions, p, fill, ledger, cost_bps=20) for p in (prices, holed))
+    until = positions.index[29]
+    for name in ("equity", "costs", "turnover", "weights", "benchmark"):
+        assert getattr(before, name).loc[:until].equals(getattr(after, name).loc[:until]), name
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), how=conventions)
 def test_altering_future_positions_changes_nothing_earlier(seed, how):

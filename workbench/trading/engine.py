@@ -148,7 +148,7 @@ def _walk(
     for step in range(len(targets)):
         if step:
             worth = np.multiply(held[step - 1], ratios[step - 1])
-            growth[step] = 1 - cost * turnover[step - 1] + (worth.sum() - held[step - 1].sum())
+            growth[step] = 1 + (worth.sum() - held[step - 1].sum()) - cost * turnover[step - 1]
             if growth[step] <= 0:
                 break
             drifted = worth / growth[step]
@@ -165,12 +165,14 @@ def _walk_few(
 
     Each growth depends on the one before through its fee alone, so repeated substitution converges in a few
     rounds. A round that changes no bit has solved the recursion, in which each value follows from the one
-    before: no later bar can have touched an earlier one. None if `_ROUNDS` were not enough.
+    before: no later bar can have touched an earlier one. It takes the loop's operations in the loop's
+    order, so that a later hole, which calls for the loop, changes no earlier bit. None if `_ROUNDS` were not enough.
     """
-    worth = np.zeros_like(targets)
+    targets = np.ascontiguousarray(targets)  # a row's sum must add in the loop's order
+    worth = np.zeros(targets.shape)
     worth[1:] = targets[:-1] * (prices[1:] / prices[:-1])
-    before_fee = 1 + worth.sum(axis=1)
-    before_fee[1:] -= targets[:-1].sum(axis=1)
+    before_fee = np.ones(len(targets))
+    before_fee[1:] += worth[1:].sum(axis=1) - targets[:-1].sum(axis=1)
     growth = before_fee
     for _ in range(_ROUNDS):
         with np.errstate(divide="ignore", invalid="ignore"):  # past a ruin, where nothing counts any more
