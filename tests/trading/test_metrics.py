@@ -105,6 +105,7 @@ def test_an_account_that_lost_everything_grew_by_minus_one():
         (lambda: metrics.sharpe_ratio(np.array([0.1]), 252), "at least 2 bars"),
         (lambda: metrics.sortino_ratio(np.array([0.1, 0.2, 0.0]), 252), "no bar returned less"),
         (lambda: metrics.sortino_ratio(np.full(9, 0.02 / 252), 252, 0.02), "no bar returned less"),
+        (lambda: metrics.sortino_ratio(np.zeros(50), 252, 0.02), "do not vary"),
         (lambda: metrics.calmar_ratio(np.array([0.1, 0.2]), 252), "no drawdown"),
         (lambda: metrics.value_at_risk(np.zeros(19)), "at least 20 bars of returns, has 19"),
         (lambda: metrics.expected_shortfall(np.zeros(19)), "at least 20 bars"),

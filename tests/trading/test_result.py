@@ -53,7 +53,10 @@ def test_the_report_names_what_is_undefined_and_why():
 
 def test_a_short_book_is_told_what_it_does_not_pay():
     prices = one_asset(np.linspace(110, 100, 30))
-    assert "no borrowing fee" in backtest(pd.Series(-1.0, prices.index), prices).report()
+    short, long = (backtest(pd.Series(side, prices.index), prices).report() for side in (-1.0, 1.0))
+    assert "no borrowing fee" in short
+    assert "Ruin is judged at fills and closes" in short
+    assert "Ruin is judged" not in long
 
 
 def test_the_notebook_sees_the_same_figures_as_a_table():

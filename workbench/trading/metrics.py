@@ -59,6 +59,8 @@ def sharpe_ratio(returns: Returns, periods_per_year: float | int, risk_free: flo
 def sortino_ratio(returns: Returns, periods_per_year: float | int, risk_free: float | int = 0.0) -> float:
     """Annualised Sortino ratio: mean excess return over sqrt(mean(min(excess, 0)²)), over all bars."""
     _need(returns, 1)
+    if not returns.any():  # an account that never traded has no ratio, whatever rate it missed
+        raise Undefined("the returns do not vary")
     excess = returns - risk_free / periods_per_year
     downside = math.sqrt(np.mean(np.minimum(excess, 0) ** 2))
     if downside <= _FLAT * np.abs(returns).max():

@@ -187,6 +187,7 @@ class BacktestResult:
             notes.append("Exposure above 1 borrows money whose interest is not charged.")
         if (self.weights < 0).to_numpy().any():
             notes.append("Short positions pay no borrowing fee here.")
+            notes.append("Ruin is judged at fills and closes: a fall to zero between them is not seen.")
         if self.unfilled:
             notes.append(f"The last decision is not filled yet: {names_text(self.unfilled)}.")
         return notes + [f"{name} is undefined: {why}." for name, why in self.reasons.items()]
