@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from cases import days, one_asset, panel
 
+from workbench import plots
 from workbench.trading import contrast as contrasts
 from workbench.trading.attention import attention_by_outcome
 from workbench.trading.contrast import Groups, contrast
@@ -81,6 +82,32 @@ def test_a_planted_difference_is_found_at_its_lags():
     assert found.recent_bars == 5
     assert "won bars looked more at: t−2, t−1, t;" in str(found)
     assert "<table" in found._repr_html_()
+
+
+@pytest.mark.parametrize(("hold", "few"), [(3, False), (60, True)])
+def test_few_blocks_are_told_and_keep_their_intervals(hold, few):
+    result, dates = market(1, hold=hold)
+    scores = np.random.default_rng(1).dirichlet(np.ones(4), len(dates))
+    found = attention_by_outcome(told(scores, dates), result, draws=200)
+    assert (found.blocks < 10) == few
+    assert (f"! Only {found.blocks} independent blocks: the interval is too narrow" in str(found)) == few
+    assert found.recent.notna().all(axis=None)
+
+
+def test_made_up_prices_are_named_in_print_and_drawing():
+    prices = one_asset([100, 110, 99, 105], synthetic=True)
+    result = backtest(pd.Series(1.0, prices.index), prices, fill="close")
+    found = attention_by_outcome(told(np.ones((4, 4)), prices.index), result)
+    assert str(found).startswith("SYNTHETIC")
+    assert plots.attention_by_outcome(found)["attribution"].get_title(loc="left").startswith("SYNTHETIC")
+
+
+def test_the_drawing_bounds_a_p_value_the_draws_cannot_tell_from_zero():
+    result, dates = market(1)
+    scores = np.random.default_rng(1).dirichlet(np.ones(20), len(dates))
+    scores[won_of(result, dates), -3:] *= 3
+    drawn = plots.attention_by_outcome(attention_by_outcome(told(scores, dates), result))
+    assert "p ≤ 0.0005 among" in drawn["attribution"].get_title(loc="left").replace("\n", " ")
 
 
 def test_shuffled_scores_differ_at_no_lag():

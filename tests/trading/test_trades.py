@@ -89,13 +89,35 @@ def test_trades_agree_with_a_loop_over_each_assets_positions(seed):
 
 
 def test_outcomes_of_decisions_by_hand():
-    # Next open. Bar 0: long, 100 → 110, fee 1 %. Bar 1: long again, 110 → 99. Bar 2: short, two fees,
-    # 99 → 99. Bar 3: flat. Bar 4: long, 99 → 108.9, fee. Bar 5: filled at the last bar, its end unknown.
+    # Next open. Bar 0: long, 100 → 110, fee 1 %. Bar 1: long again, 110 → 99, sold for the flip: 1 % of .9.
+    # Bar 2: short, 99 → 99, two fees. Bar 3: flat. Bar 4: long, 99 → 108.9, fee of the way in, and is kept.
+    # Bar 5: filled at the last bar, its end unknown.
     opens = [90, 100, 110, 99, 99, 99, 108.9]
     result = run([1, 1, -1, 0, 1, 1], opens, opens, cost_bps=100)
     found = result.outcomes["AAPL"]
-    wanted = [0.10 - 0.01, -0.10, -0.02, np.nan, 0.10 - 0.01, np.nan, np.nan]
+    wanted = [0.10 - 0.01, -0.10 - 0.009, -0.02, np.nan, 0.10 - 0.01, np.nan, np.nan]
     assert found.to_numpy() == pytest.approx(np.array(wanted), abs=1e-14, nan_ok=True)
+
+
+def test_a_round_trip_that_lost_money_is_no_win():
+    # +8 bp at 5 bp a side: 8 − 5 − 5.004 bp.
+    result = run([1, 0, 0], [100, 100.08, 100], fill="close", cost_bps=5)
+    assert result.outcomes["AAPL"].iloc[0] == pytest.approx(8e-4 - 5e-4 * (1 + 1.0008), rel=1e-9)
+    assert result.equity.iloc[1] < 100_000
+
+
+def test_a_resize_pays_its_change_and_a_liquidation_its_closing():
+    # In .5, up to 1, down to .25, out at the end, at a price that stands: 1 % of .5, .5, .75 + .25.
+    result = run([0.5, 1, 0.25, 0.25], [100] * 4, fill="close", cost_bps=100, liquidate=True)
+    wanted = np.array([-0.005, -0.005, -0.01, np.nan])
+    assert result.outcomes["AAPL"].to_numpy() == pytest.approx(wanted, abs=1e-14, nan_ok=True)
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=2, max_size=20))
+def test_decisions_together_pay_for_every_change_once(positions):
+    result = run([*positions, 0.0], [100] * (len(positions) + 1), fill="close", cost_bps=10)
+    changes = np.abs(np.diff([0.0, *positions, 0.0])).sum()
+    assert result.outcomes["AAPL"].sum() == pytest.approx(-0.001 * changes, abs=1e-14)
 
 
 def test_outcomes_follow_the_fill():

@@ -1,5 +1,6 @@
 """Attention by outcome: where the model looked when its decisions won, and when they lost."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,7 +74,7 @@ def attention_by_outcome(
     ax
         Becomes the upper panel. None makes a figure.
     provenance
-        Of the prices; made-up prices are named in the title.
+        Of the prices, by default the outcome's own; made-up prices are named in the title.
 
     Returns
     -------
@@ -136,4 +137,9 @@ def _words(outcome: Outcome) -> tuple[str, str, str]:
     interval = f"difference {difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}".replace(
         "-", "−"
     )
-    return head, interval, f"p = {outcome.p_value:.3f} among shuffled outcomes"
+    return head, interval, f"{_p_text(outcome.p_value)} among shuffled outcomes"
+
+
+def _p_text(p_value: float) -> str:
+    """Three decimals; a smaller p is bounded, as the draws can't tell it from 0: 1/2001 is p ≤ 0.0005."""
+    return f"p = {p_value:.3f}" if p_value >= 0.001 else f"p ≤ {math.ceil(1e4 * p_value) / 1e4:.4f}"

@@ -1,7 +1,9 @@
 """Did the model look elsewhere when it was right? Attribution on decision bars that won and that lost."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,8 @@ from workbench.trading.outcomes import DROPPED, Explained, matched, shares_of
 from workbench.trading.report import Report
 from workbench.trading.resampling import false_discovery_rates
 from workbench.trading.result import BacktestResult
+
+_FEW_BLOCKS = 10  # below, resampled blocks vary less than the truth: the interval covers it too seldom
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +42,10 @@ class OutcomeAttention:
         Share on the recent bars of the explanation's own null, or of uniform attention if it has none.
     reason
         Why there are no intervals, or None.
+    blocks
+        How many blocks the dates hold: below 10 the intervals are too narrow, and the report says so.
+    provenance
+        Of the backtest's prices.
     """
 
     by_lag: pd.DataFrame
@@ -51,6 +59,8 @@ class OutcomeAttention:
     fdr: float
     indifferent: float
     reason: str | None
+    blocks: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self._report().text()
@@ -74,6 +84,8 @@ class OutcomeAttention:
         figures = (100 * self.recent).map("{:.2f}".format).replace("nan", "–")
         figures.columns = [f"{name} [%]" for name in figures.columns]
         title = "Attribution on the recent bars, by outcome of the decision"
+        if self.provenance.get("synthetic"):
+            title = f"SYNTHETIC · {title}"
         return Report(title, facts, figures, self._notes())
 
     def _notes(self) -> tuple[str, ...]:
@@ -84,7 +96,12 @@ class OutcomeAttention:
         more, less = (
             ", ".join(f"t−{lag}" if lag else "t" for lag in lags[sides == side]) or "none" for side in (1, -1)
         )
+        few = (
+            f"Only {self.blocks} independent blocks: the interval is too narrow. "
+            "Explain and backtest a longer period.",
+        )
         return (
+            *(few if self.blocks < _FEW_BLOCKS else ()),
             f"The difference in recent share has p = {self.p_value:.3g}.",
             f"At a false discovery rate of {self.fdr:g} over lags, won bars looked more at: {more}; "
             f"less at: {less}.",
@@ -102,8 +119,9 @@ def attention_by_outcome(
     """Compare where the model looked on decision bars that won with where it looked on those that lost.
 
     A decision bar wins when its position earned a positive net return from its own fill to the next bar's
-    (`result.outcomes`), and loses otherwise; flat bars are dropped. Each window's attribution, absolute
-    and summed over features, is turned into shares that sum to one. This conditions on the outcome: a
+    (`result.outcomes`), and loses otherwise; flat bars are dropped. It pays for getting into its position,
+    and, where the next bar's decision goes flat or flips, for getting out: see `decision_outcomes`.
+    Each window's attribution, absolute and summed over features, is turned into shares that sum to one. This conditions on the outcome: a
     difference says where the model looked when it turned out right, not that looking there makes it so.
 
     Parameters
@@ -152,6 +170,8 @@ def attention_by_outcome(
         fdr=fdr,
         indifferent=_indifferent(explanation, n_bars, bars),
         reason=_reason(counts),
+        blocks=found.blocks,
+        provenance=result.provenance,
     )
 
 

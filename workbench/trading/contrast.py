@@ -23,13 +23,14 @@ class Groups:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Means of both groups; 95 % intervals of won, lost, won − lost; p of the difference; mean block."""
+    """Means of both groups; 95 % intervals of won, lost, won − lost; p of the difference; mean block; blocks in all."""
 
     won: Float[np.ndarray, " value"]
     lost: Float[np.ndarray, " value"]
     intervals: Float[np.ndarray, "3 2 value"]
     p_value: Float[np.ndarray, " value"]
     block: int
+    blocks: int
 
 
 def contrast(groups: Groups, least_block: int, draws: int, seed: int) -> Contrast:
@@ -51,7 +52,8 @@ def contrast(groups: Groups, least_block: int, draws: int, seed: int) -> Contras
         intervals = _intervals(groups, block, draws, seed)
         longer = max(block, min(2 * block, (int(groups.dates.max()) + 1) // 4))
         p_value = _p_values(groups, np.abs(won[0] - lost[0]), longer, draws, seed)
-    return Contrast(won[0], lost[0], intervals, p_value, block)
+    n_dates = int(groups.dates.max()) + 1 if len(groups.dates) else 0
+    return Contrast(won[0], lost[0], intervals, p_value, block, n_dates // block)
 
 
 def _means(

@@ -5,7 +5,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from workbench.trading.engine import Book
-from workbench.trading.tape import Tape
+from workbench.trading.tape import Tape, latest
 
 
 def round_trips(tape: Tape, book: Book, cost: float | int = 0.0) -> pd.DataFrame:
@@ -57,9 +57,11 @@ def round_trips(tape: Tape, book: Book, cost: float | int = 0.0) -> pd.DataFrame
 def decision_outcomes(tape: Tape, book: Book, cost: float | int = 0.0) -> Float[np.ndarray, "bar asset"]:
     """Net return of each decision over its own bar: from its fill to the fill of the next bar's decision.
 
-    position · (next fill / fill − 1) − cost · |position − position before|, per unit of the asset's share of
-    the capital. NaN where the decision is flat, was not taken, could not be filled at both ends, fills after
-    the last bar of the run, or comes after ruin.
+    position · (next fill / fill − 1) − cost · (opened + closed), per unit of the asset's share of the
+    capital. `opened` is the change from the position before, less what closed that one, for which its own
+    decision pays. `closed` is |position| · next fill / fill where the next bar goes flat or flips, else 0.
+    NaN where the decision is flat, was not taken, could not be filled at both ends, fills after the last bar
+    of the run, or comes after ruin.
     """
     outcomes = np.full(tape.decisions.shape, np.nan)
     known = len(tape.dates) - tape.lag - 1
@@ -69,7 +71,11 @@ def decision_outcomes(tape: Tape, book: Book, cost: float | int = 0.0) -> Float[
         return outcomes
     position = tape.decisions[:known]
     moves = tape.fills[tape.lag + 1 : tape.lag + 1 + known] / tape.fills[tape.lag : tape.lag + known] - 1
-    fees = cost * np.abs(np.diff(position, axis=0, prepend=0.0))
+    held = latest(tape.wanted(), ~np.isnan(tape.fills), before=0.0)
+    before = np.concatenate([np.zeros_like(held[:1]), held])[tape.lag : tape.lag + known]
+    opened = np.where(before * position < 0, np.abs(position), np.abs(position - before))
+    left = np.sign(book.weights[tape.lag + 1 : tape.lag + 1 + known]) != np.sign(position)
+    closed = np.where(left, np.abs(position) * (1 + moves), 0.0)
     live = tape.decided[:known, None] & (position != 0)
-    outcomes[:known] = np.where(live, position * moves - fees, np.nan)
+    outcomes[:known] = np.where(live, position * moves - cost * (opened + closed), np.nan)
     return outcomes
