@@ -201,16 +201,24 @@ def test_ruin_is_dated_warned_of_and_ends_the_figures():
 
 
 def test_counts_and_costs_by_hand():
-    # In the market on bars 1–3 (bought at bar 1's close, sold at bar 3's); 1 % of 100,000 and of 110,000.
+    # Held from bar 1's close to bar 3's, two of five bars; 1 % of 100,000 and of 110,000.
     prices = one_asset([100, 100, 105, 110, 110])
     result = backtest(pd.Series([1.0, 1, 0, 0], prices.index[:4]), prices, "next_close", cost_bps=100)
     stats = result.stats
-    assert stats["Exposure [%]"] == pytest.approx(60)
+    assert stats["Exposure [%]"] == pytest.approx(40)
     assert stats["Costs paid"] == pytest.approx(1_000 + 0.01 * 110_000)
     assert stats["Turnover"] == pytest.approx(1 + 110_000 / 109_000)
     assert stats["Final equity"] == pytest.approx(109_000 - 1_100)
     assert (stats["Trades"], stats["Open trades"]) == (1, 0)
     assert stats["Bar hit rate [%]"] == pytest.approx(200 / 3)  # bar 1 pays its fee; 2 and 3 rise by more
+
+
+@pytest.mark.parametrize("fill", ["close", "next_open", "next_close"])
+def test_a_position_held_one_bar_in_five_is_an_exposure_of_a_fifth(fill):
+    prices = one_asset(np.linspace(100, 120, 21))
+    decided = pd.Series([1.0, 0, 0, 0, 0] * 4, prices.index[:20])
+    stats = backtest(decided, prices, fill).stats
+    assert stats["Exposure [%]"] == pytest.approx(20, abs=1)
 
 
 @pytest.mark.parametrize(

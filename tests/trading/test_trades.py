@@ -40,6 +40,28 @@ def test_a_change_of_size_is_the_same_trade():
     assert trades["net_return"].iloc[0] == pytest.approx(0.3)
 
 
+def test_money_of_a_resized_trade_by_hand():
+    # .1 of 100,000 at 100: 100 units, fee 100. At 110 all in: equity 100,900 → 917.27 units, fee 1 % of 89,900.
+    # At 108.9 out: lost 1.1 a unit. The price rose by 8.9 % and the account lost: the trade is no win.
+    result = run([0.1, 1.0, 0.0], [100, 110, 108.9], fill="close", cost_bps=100)
+    units = 100_900 / 110
+    wanted = 100 * 10 - 100 - 1.1 * units - 0.01 * (89_900 + 108.9 * units)
+    assert result.trades["pnl"].tolist() == pytest.approx([wanted], rel=1e-12)
+    assert result.trades["net_return"].iloc[0] > 0 > wanted
+    assert result.stats["Trade win rate [%]"] == 0
+
+
+@pytest.mark.parametrize("ledger", ["on_change", "every_bar", "formula"])
+@given(seed=st.integers(0, 10**6))
+def test_trades_money_together_is_the_accounts_gain(ledger, seed):
+    opens, closes, positions = random_market(seed, n_bars=25)
+    prices = panel(closes, opens)
+    sizes = positions * np.random.default_rng(seed).choice([0.3, 1.0], positions.shape)
+    wide = pd.DataFrame(sizes, prices.index.unique("date"), prices.index.unique("ticker"))
+    result = backtest(wide, prices, ledger=ledger, cost_bps=30, liquidate=True)
+    assert result.trades["pnl"].sum() == pytest.approx(result.equity.iloc[-1] - 100_000, abs=1e-5)
+
+
 def test_no_trade_is_an_empty_frame_with_the_same_columns():
     flat, one = run([0, 0], [100, 101]).trades, run([1, 0], [100, 101, 102]).trades
     assert flat.empty
@@ -54,6 +76,7 @@ def test_ruin_closes_the_open_trade_at_the_last_mark():
     assert result.trades["exit_date"].tolist() == [result.ruined]
     assert result.trades["exit_price"].tolist() == [220]
     assert result.trades["net_return"].tolist() == pytest.approx([-1.2])
+    assert result.trades["pnl"].tolist() == pytest.approx([-120_000])
 
 
 @given(seed=st.integers(0, 10**6))

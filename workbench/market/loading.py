@@ -11,9 +11,7 @@ import pandas as pd
 from workbench.market.frame import PriceError, Request, SourceError, conform
 from workbench.market.sources import SOURCES, fetched, source_of
 
-Moment = (
-    str | int | date | np.datetime64 | None
-)  # a whole number is a year; a datetime or a pandas Timestamp is a date too
+Moment = str | int | date | np.datetime64 | None  # a whole number is a year, a pandas Timestamp a date
 _ALIKE = ("adjusted", "synthetic", "fields")  # what tickers of one panel must have in common
 _PERIODS = {"Y": r"\d{4}", "M": r"\d{4}-\d{2}", "D": r"\d{4}-\d{2}-\d{2}"}
 

@@ -121,7 +121,8 @@ def attention_by_outcome(
     A decision bar wins when its position earned a positive net return from its own fill to the next bar's
     (`result.outcomes`), and loses otherwise; flat bars are dropped. It pays for getting into its position,
     and, where the next bar's decision goes flat or flips, for getting out: see `decision_outcomes`.
-    Each window's attribution, absolute and summed over features, is turned into shares that sum to one. This conditions on the outcome: a
+    Each window's attribution, absolute and summed over features, is turned into shares that sum to one. This
+    conditions on the outcome: a
     difference says where the model looked when it turned out right, not that looking there makes it so.
 
     Parameters

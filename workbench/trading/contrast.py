@@ -23,7 +23,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Means of both groups; 95 % intervals of won, lost, won − lost; p of the difference; mean block; blocks in all."""
+    """Means of both groups; 95 % intervals of won, lost, won − lost; p of that; mean block; blocks in all."""
 
     won: Float[np.ndarray, " value"]
     lost: Float[np.ndarray, " value"]

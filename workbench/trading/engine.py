@@ -44,6 +44,8 @@ class Book:
         Bar at which the equity reached zero or less and the account was closed, or None.
     closing
         The price each asset was closed at when ruined.
+    owned
+        Units at the close before any ruin there; of the formula ledger, those its weights amount to.
     """
 
     equity: Float[np.ndarray, " bar"]
@@ -53,6 +55,7 @@ class Book:
     units: Float[np.ndarray, "bar asset"] | None
     ruin: int | None = None
     closing: Float[np.ndarray, " asset"] | None = None
+    owned: Float[np.ndarray, "bar asset"] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ def keep_book(
     turnover, fees = np.zeros(len(equity)), np.zeros(len(equity))
     turnover[steps.bars] = steps.turnover
     fees[steps.bars] = float(cost) * steps.turnover * steps.equity
-    units = None if ledger == "formula" else _units(steps, len(equity))
-    book = Book(equity, turnover, fees, weights, units)
+    owned = _units(steps, len(equity))
+    units = None if ledger == "formula" else owned
+    book = Book(equity, turnover, fees, weights, units, owned=owned)
     return _closed_at_ruin(book, steps, tape)
 
 
@@ -166,7 +170,8 @@ def _walk_few(
     Each growth depends on the one before through its fee alone, so repeated substitution converges in a few
     rounds. A round that changes no bit has solved the recursion, in which each value follows from the one
     before: no later bar can have touched an earlier one. It takes the loop's operations in the loop's
-    order, so that a later hole, which calls for the loop, changes no earlier bit. None if `_ROUNDS` were not enough.
+    order, so that a later hole, which calls for the loop, changes no earlier bit. None if
+    `_ROUNDS` were not enough.
     """
     targets = np.ascontiguousarray(targets)  # a row's sum must add in the loop's order
     worth = np.zeros(targets.shape)
@@ -251,4 +256,5 @@ def _closed_at_ruin(book: Book, steps: _Steps, tape: Tape) -> Book:
         units=None if book.units is None else np.where(np.arange(n_bars)[:, None] < ruin, book.units, 0.0),
         ruin=ruin,
         closing=closing,
+        owned=None if book.owned is None else np.where(lived[:, None], book.owned, 0.0),
     )

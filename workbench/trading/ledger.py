@@ -112,7 +112,7 @@ def backtest(
     held = np.full_like(tape.decisions, share)
     held[: tape.lag] = 0.0
     benchmark = keep_book(tape, _ended(held, told), cost_bps / 10_000, "on_change")
-    benchmark = replace(benchmark, units=None)  # as large as the prices, and not asked for
+    benchmark = replace(benchmark, units=None, owned=None)  # as large as the prices, and not asked for
     book = keep_book(tape, _ended(tape.wanted() * share, told), cost_bps / 10_000, ledger)
     result = _result(tape, book, benchmark, told, provenance)
     if result.ruined is not None:
@@ -143,7 +143,7 @@ def _result(
 ) -> BacktestResult:
     dates, capital, cost = tape.dates, told.initial_capital, told.cost_bps / 10_000
     names = pd.Index(tape.tickers, name="ticker")
-    trades = round_trips(tape, book, cost)
+    trades = round_trips(tape, book, cost, capital)
     stats, reasons = _stats(book, trades, told)
     against, _ = _account(benchmark, told)
     wide = partial(pd.DataFrame, index=dates, columns=names, copy=False)
@@ -185,6 +185,7 @@ def _account(book: Book, told: Conventions) -> tuple[dict[str, float], dict[str,
 def _stats(book: Book, trades: pd.DataFrame, told: Conventions) -> tuple[dict[str, float], dict[str, str]]:
     values, reasons = _account(book, told)
     held = (book.weights != 0).any(axis=1)
+    # A bar counts for the hit rate if anything was held at its start or its end, the bars of a fill included.
     in_market = held | np.append(False, held[:-1])
     path = np.append(1.0, book.equity)
     rates, why = measured(
@@ -197,7 +198,7 @@ def _stats(book: Book, trades: pd.DataFrame, told: Conventions) -> tuple[dict[st
     counts = {
         "Trades": float(len(trades) - still_open),
         "Open trades": float(still_open),
-        "Exposure [%]": 100 * float(in_market.mean()),
+        "Exposure [%]": 100 * float(held.mean()),  # of the bars, those that end with a position held
         "Turnover": float(book.turnover.sum()),
         "Costs paid": float(book.fees.sum() * told.initial_capital),
     }

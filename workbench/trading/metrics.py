@@ -103,8 +103,8 @@ def bar_hit_rate(equity: Curve, in_market: Bool[np.ndarray, " bar"]) -> float:
 
 
 def trade_win_rate(trades: pd.DataFrame) -> float:
-    """Closed trades with a positive net return over closed trades."""
-    closed = trades.loc[~trades["open"], "net_return"]
+    """Closed trades that made money (`pnl`; without it, a positive `net_return`) over closed trades."""
+    closed = trades.loc[~trades["open"], "pnl" if "pnl" in trades else "net_return"]
     if closed.empty:
         raise Undefined("no trade was closed")
     return float((closed > 0).mean())

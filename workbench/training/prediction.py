@@ -47,8 +47,8 @@ def predict(
     -----
     A last batch of fewer than 8 windows is filled up with copies of its last one, so that a window's answer
     does not hang on how many others follow it. For the networks of the registry at 256 windows a pass that
-    holds to the last bit on the processors it was tried on, for every count up to 600; other processors,
-    networks and batch sizes may round differently with the count, in the last digits of a float32.
+    holds to the last bit on the processor it was tried on; other processors, networks and batch sizes may
+    round differently with the count, in the last digits of a float32.
     """
     check_windows(model, windows)
     check_finite(windows)
