@@ -41,7 +41,7 @@ def test_a_change_of_size_is_the_same_trade():
 
 
 def test_money_of_a_resized_trade_by_hand():
-    # .1 of 100,000 at 100: 100 units, fee 100. At 110 all in: equity 100,900 → 917.27 units, fee 1 % of 89,900.
+    # .1 of 100,000 at 100: 100 units, fee 100. At 110 all in: equity 100,900, 917.27 units, 1 % of 89,900.
     # At 108.9 out: lost 1.1 a unit. The price rose by 8.9 % and the account lost: the trade is no win.
     result = run([0.1, 1.0, 0.0], [100, 110, 108.9], fill="close", cost_bps=100)
     units = 100_900 / 110

@@ -18,9 +18,9 @@ def round_trips(tape: Tape, book: Book, cost: float | int = 0.0, capital: float 
     DataFrame
         One row a trade, by asset, then entry: `ticker`, `side` (1 long, −1 short), `entry_date`, `exit_date`,
         `entry_price`, `exit_price`, `gross_return` = side · (exit/entry − 1), `net_return` = gross_return −
-        cost · (1 + exit/entry), `pnl` the money it made: units × price changes less its fees, those of changes
-        of size as well (formula: weight × equity × return), `bars` held, `open`. An open trade has no exit: NaT and NaN. A trade the
-        account's ruin closed exits at that bar.
+        cost · (1 + exit/entry), `pnl` the money it made: units × price changes (formula: weight ×
+        equity × return) less its fees, those of changes of size too, `bars` held, `open`. An open trade has
+        no exit: NaT and NaN. A trade the account's ruin closed exits at that bar.
     """
     side = np.sign(book.weights).astype(np.int8)
     asset, bar = np.nonzero(np.diff(side, axis=0, prepend=np.int8(0)).T)
@@ -61,7 +61,7 @@ def round_trips(tape: Tape, book: Book, cost: float | int = 0.0, capital: float 
 def _money(
     tape: Tape, book: Book, cost: float | int, trades: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 ) -> Float[np.ndarray, " trade"]:
-    """Gain of each trade (asset, entry bar, exit bar, closed by ruin) net of the fees the account paid for it."""
+    """Gain of each trade (asset, entry bar, exit bar, closed by ruin) net of the fees paid for it."""
     if book.owned is None:
         return np.full(len(trades[0]), np.nan)
     asset, entry, exit_, by_ruin = trades
