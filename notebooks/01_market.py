@@ -30,7 +30,7 @@ INTERVAL = "1d"
 LOOKBACK = 60  # bars in a window
 HORIZON = 1  # bars from the decision to the label
 SCALE = "volatility"  # a move counts by recent volatility; "fixed": by its size
-THRESHOLD = 0.5  # half a standard deviation; with "fixed", 0.01 is 1 %
+THRESHOLD = None  # None: half a standard deviation, or 1 % with "fixed"
 VALID_FROM, TEST_FROM = 0.7, 0.85  # dates, or shares of the decision dates
 
 # %%
@@ -72,18 +72,19 @@ report
 # %%
 axes = wb.plots.prices(prices, report)
 # %% [markdown]
-# **What to see.** The bars that the report flags are marked, not removed. In Apple's prices the largest drop, of
-# 29 September 2000, looks like an unadjusted split and is real: the shares halved overnight on a profit warning.
-# That is why the workbench never corrects a price for its size alone.
+# **What to see.** The bars that the report flags are marked, not removed: a repeated close is one that equals the
+# close before it, an extreme move one far outside what is usual for this series. In Apple's prices the largest
+# drop, of 29 September 2000, is real: the shares halved overnight on a profit warning. That is why the workbench
+# never corrects a price for its size alone.
 
 # %%
-report.rows.head()
+report.flagged("extreme moves")
 
 # %% [markdown]
 # ## Features know the past only
 #
 # Each row uses its own bar and those before it. `wb.make_features` gives columns made for models: returns, ranges
-# and indicators on comparable scales. `wb.indicators` gives the textbook's, in units of price.
+# and indicators on comparable scales. `wb.indicators` gives the textbook's.
 
 # %%
 features = wb.make_features(prices)
@@ -127,7 +128,7 @@ pd.concat([part.describe() for part in parts], keys=["train", "valid", "test"])
 
 # %%
 fixed = wb.label_moves(prices, horizon=HORIZON, threshold=0.01)
-calls = pd.DataFrame({"fixed 1 %": fixed, f"{SCALE} {THRESHOLD}": labels}).dropna()
+calls = pd.DataFrame({"fixed 1 %": fixed, "as chosen above": labels}).dropna()
 (100 * (calls == 1).groupby(calls.index.year).mean()).round(0).rename_axis("hold [%] in").T
 
 # %% [markdown]
@@ -158,10 +159,11 @@ sns.heatmap(
 _ = ax.set(xlabel="", ylabel="", title="20 US stocks since 2010, by sector")
 
 # %%
-sectors.to_frame().T
+sectors.to_frame()
 
 # %% [markdown]
-# **What to see.** Blocks along the diagonal: stocks of a sector move together, banks and energy most of all.
+# **What to see.** Blocks along the diagonal: the two banks, and the two oil majors, move together most of all. What
+# is alike on paper need not be in the market: Range Resources drills for gas and goes its own way.
 
 # %% [markdown]
 # ## Your own data

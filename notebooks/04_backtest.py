@@ -29,14 +29,14 @@ START, END = None, None
 INTERVAL = "1d"
 LOOKBACK = 60
 HORIZON = 1
-SCALE, THRESHOLD = "volatility", 0.5
+SCALE, THRESHOLD = "volatility", None
 VALID_FROM, TEST_FROM = 0.7, 0.85
 MODEL = "transformer"  # one that attends
 EPOCHS = 40
 SEED = 0
 MODELS = "../runs/models"
-COST_BPS = 5  # per side, in basis points of what is traded
-FILL = "next_open"  # decided at a close, filled at the next open
+COST_BPS = 5.0  # per side, in basis points of what is traded
+FILL = None  # "next_open", "next_close" or "close"; None: the next open, or the next close where opens are unknown
 
 # %%
 import numpy as np
@@ -46,6 +46,8 @@ import workbench as wb
 
 # %%
 prices = wb.load_prices(TICKER, source=SOURCE, start=START, end=END, interval=INTERVAL)
+opens = "open" in prices.attrs["provenance"]["fields"]
+FILL = FILL or ("next_open" if opens else "next_close")
 labels = wb.label_moves(prices, horizon=HORIZON, threshold=THRESHOLD, scale=SCALE)
 windows = wb.Windows.of(wb.make_features(prices), labels, lookback=LOOKBACK)
 train, valid, test = windows.split(VALID_FROM, TEST_FROM)
@@ -71,7 +73,8 @@ choice.astype(float).round(2)
 # %%
 sharpe = choice["Sharpe"].astype(float)
 confidence = float(sharpe.idxmax()) if sharpe.notna().any() else float(asked[0])
-print(f"confidence asked for: {confidence}, chosen by the Sharpe ratio of the validation years")
+reason = "chosen by the Sharpe ratio" if sharpe.notna().any() else "the lowest, since nothing was traded"
+print(f"confidence asked for: {confidence}, {reason} of the validation years")
 
 # %% [markdown]
 # ## The test years
@@ -82,11 +85,13 @@ print(f"confidence asked for: {confidence}, chosen by the Sharpe ratio of the va
 why = wb.explain(model, test)
 later = 1e4 * wb.forward_return(prices, horizon=HORIZON).loc[test.dates]
 answer = why.predictions.idxmax(axis=1).rename("answer")
-later.groupby(answer).agg(["count", "mean", "sem"]).rename(
+later[::HORIZON].groupby(answer).agg(["count", "mean", "sem"]).rename(
     columns={"mean": "mean [bp]", "sem": "standard error [bp]"}
 ).round(1)
 
 # %% [markdown]
+# Of overlapping returns only every one that starts after the last has ended is counted.
+#
 # **What to see.** The mean return after a buy should lie above that after a sell, by more than their standard errors.
 
 # %%
@@ -97,8 +102,8 @@ money
 # %%
 axes = wb.plots.backtest(money, why)
 # %% [markdown]
-# **What to see.** The strategy beside buying and holding the same stock, at the same costs; how far each stood
-# below its last high; what was held; and where attention lay, against an indifferent model.
+# **What to see.** The strategy beside buying and holding the same stock, at the same costs; how far the strategy
+# stood below its last high; what was held; and where attention lay, against an indifferent model.
 #
 # Is it luck? A Sharpe ratio measured over so short a time is known to within about ±2/√years:
 
@@ -107,15 +112,15 @@ years = len(money.returns) / money.periods_per_year
 print(f"Sharpe {money.stats['Sharpe']:.2f}, give or take {1.96 / years**0.5:.2f} (95 %, {years:.1f} years)")
 
 # %% [markdown]
-# An interval that wide holds skill and chance alike. Another seed, or another stock, is the next thing to try: it
-# costs a minute.
+# An interval that reaches zero holds skill and chance alike. Another seed, or another stock, is the next thing to
+# try: it costs a minute.
 #
 # ## How much is the convention worth?
 #
 # A decision uses the close. Filling it *at* that close is a trade nobody could have made.
 
 # %%
-fills = ["next_open", "next_close", "close"] if FILL == "next_open" else ["next_close", "close"]
+fills = ["next_open", "next_close", "close"] if opens else ["next_close", "close"]
 rows = {}
 for fill in fills:
     for cost_bps in (0, 5, 20):
@@ -124,7 +129,7 @@ for fill in fills:
 pd.DataFrame(rows).T.rename_axis(["fill", "cost [bp a side]"]).astype(float).round(2)
 
 # %% [markdown]
-# **What to see.** The same decisions, filled a night later or earlier, or at a cost you would really pay. A result
+# **What to see.** The same decisions, filled at another price, or at a cost you would really pay. A result
 # that turns on the convention is no result yet. Trading a whole position often is dear: see the costs paid.
 #
 # To know that the ledger is right, give it something whose answer is known: always long, no costs, filled at the
@@ -141,7 +146,7 @@ print(f"stock  {100 * (stock.iloc[-1] / stock.iloc[0] - 1):.6f} %")
 # %% [markdown]
 # ## Did winners look elsewhere than losers?
 #
-# Every decision bar that was in the market won or lost. Where did the model look when it won?
+# A decision bar in the market wins or loses by what its position earns next. Where did the model look when it won?
 
 # %%
 outcome = wb.attention_by_outcome(why, money, seed=SEED)

@@ -129,6 +129,11 @@ def explain(
         If the method or an option is unknown, the windows are empty or hold NaN, the model has no attention,
         or attends over something other than the bars.
 
+    Notes
+    -----
+    Rollout follows the output position asked for, the last bar by default. It describes a model whose answer is
+    read there; of one that pools over bars, or mixes them before attending (recurrence, convolution), it does not.
+
     Examples
     --------
     >>> why = explain(model, test)  # doctest: +SKIP
