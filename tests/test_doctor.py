@@ -172,3 +172,13 @@ def test_an_environment_that_needs_repair_is_announced(checkout: Path, monkeypat
     finding = doctor.environment(Environment(checkout), inside=False)
     assert (finding.state, finding.text.endswith("since its Python does not start")) == ("note", True)
     assert str(sys.executable) not in finding.text
+
+
+def test_a_python_without_packages_is_told_so_to_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORKBENCH_ENV", "current")
+    monkeypatch.setattr(doctor, "missing_packages", lambda *_: ["papermill"])
+    monkeypatch.setattr(doctor, "kernel", lambda: pytest.fail("a kernel was started without its packages"))
+    monkeypatch.setattr(doctor, "sources", lambda: [])
+    found = {finding.subject: finding for finding in doctor.findings(doctor.Environment())}
+    assert found["Packages"].state == "bad"
+    assert found["Kernel"].state == "bad"

@@ -63,6 +63,7 @@ def findings(place: Environment) -> Iterator[Finding]:
     inside = place.in_use() or os.environ.get("WORKBENCH_ENV") == "current"
     yield Finding("Python", "ok", f"{sys.version.split()[0]}, {sys.executable}")
     yield environment(place, inside)
+    lacking = inside and missing_packages([], place.root)
     if inside:
         yield packages(place.root)
     memory = memory_gb()
@@ -75,7 +76,10 @@ def findings(place: Environment) -> Iterator[Finding]:
     yield writing(place.root)
     yield notebooks(place.root)
     yield sample(place.root)
-    yield kernel() if inside else package_index(place)
+    if lacking:
+        yield Finding("Kernel", "bad", "cannot start without the packages above")
+    else:
+        yield kernel() if inside else package_index(place)
     yield from sources()
 
 

@@ -131,8 +131,8 @@ def explain(
 
     Notes
     -----
-    Rollout follows the output position asked for, the last bar by default. It describes a model whose answer is
-    read there; of one that pools over bars, or mixes them before attending (recurrence, convolution), it does not.
+    Rollout follows the output position asked for, the last bar by default. It describes a model whose answer
+    is read there, not one that pools over bars or mixes them before attending (recurrence, convolution).
 
     Examples
     --------
