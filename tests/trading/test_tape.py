@@ -120,3 +120,13 @@ def changed(frame, row, column, value):
 def test_what_does_not_fit_is_refused_with_the_repair(positions, prices, fill, message):
     with pytest.raises(ValueError, match=message):
         tape_of(positions, prices, fill)
+
+
+def test_positions_decided_on_another_stock_are_refused():
+    prices = one_asset([100, 101, 102, 103])
+    prices.attrs["provenance"] = {**prices.attrs.get("provenance", {}), "ticker": "MSFT"}
+    decided = pd.Series([1.0, 0, 1], prices.index[:3])
+    assert tape_of(decided, prices, "close").tickers == ("MSFT",)
+    decided.attrs["provenance"] = {"ticker": "AAPL"}
+    with pytest.raises(ValueError, match=r"decided on AAPL, and the prices are those of MSFT"):
+        tape_of(decided, prices, "close")

@@ -79,7 +79,9 @@ def _wide(positions: pd.Series | pd.DataFrame, prices: pd.DataFrame) -> pd.DataF
                 f"positions is one Series, but prices hold {len(known)} assets. "
                 "Pass a DataFrame (date × ticker), or the prices of one asset."
             )
-        return positions.to_frame(known[0] if panel else _ticker_of(prices))
+        ticker = known[0] if panel else _ticker_of(prices)
+        _check_same_asset(positions, ticker)
+        return positions.to_frame(ticker)
     strangers = positions.columns.difference(known).tolist()
     if panel and strangers:
         raise ValueError(f"prices have no {strangers}. Load them, or drop these columns of positions.")
@@ -89,6 +91,16 @@ def _wide(positions: pd.Series | pd.DataFrame, prices: pd.DataFrame) -> pd.DataF
             "Load the prices of all of them with load_panel."
         )
     return positions
+
+
+def _check_same_asset(positions: pd.Series, ticker: str) -> None:
+    """Refuse positions that say they were decided on another asset: their dates would fit all the same."""
+    decided_on = positions.attrs.get("provenance", {}).get("ticker")
+    if isinstance(decided_on, str) and ticker != "asset" and decided_on != ticker:
+        raise ValueError(
+            f"positions were decided on {decided_on}, and the prices are those of {ticker}. Load the prices "
+            f"of {decided_on}, or clear positions.attrs to trade one asset on another's signals."
+        )
 
 
 def _ticker_of(prices: pd.DataFrame) -> str:
