@@ -42,6 +42,8 @@ class Product:
     def broadcast(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return query, key and mask with the leading axes that torch gives them; the mask's may stay 1."""
         query, key, mask = self.query, self.key, self.attn_mask
+        if mask is None and query.shape[:-2] == key.shape[:-2]:
+            return query, key, None
         axes = -3 if self.enable_gqa else -2  # grouped queries have more heads than the keys
         if mask is not None:
             missing = max(query.ndim - mask.ndim, 0)

@@ -49,15 +49,15 @@ class AttentionLayer:
         query, key, mask = asked.broadcast()
         length, length_key = query.shape[-2], key.shape[-2]
         bias, allowed = None, None
-        past = torch.ones(length, length_key, dtype=torch.bool, device=query.device)
+        past = None
         if asked.is_causal:  # torch aligns the triangle with the upper left corner
-            past = past.tril()
+            past = torch.ones(length, length_key, dtype=torch.bool, device=query.device).tril()
         if mask is None:
-            allowed = past[None, None] if asked.is_causal else None
+            allowed = None if past is None else past[None, None]
         elif mask.dtype == torch.bool:
-            allowed = _four(mask & past)
+            allowed = _four(mask if past is None else mask & past)
         else:
-            bias = _precise(_four(mask.masked_fill(~past, -torch.inf)))
+            bias = _precise(_four(mask if past is None else mask.masked_fill(~past, -torch.inf)))
             allowed = _unblocked(bias)
         return cls(
             kind or ("self" if length == length_key else "cross"),
