@@ -1,0 +1,1 @@
+"""Widgets for JupyterLab: the Explorer, and its parts alone."""
