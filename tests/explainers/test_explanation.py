@@ -149,7 +149,7 @@ def test_a_network_left_in_training_mode_is_explained_without_dropout(windows):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "rolout"}, "unknown method 'rolout'; there are rollout"),
+        ({"method": "rolout"}, r"There is no method 'rolout'\. Did you mean 'rollout'\?"),
         ({"head": 3}, "rollout has no option 'head'; it has fusion, residual"),
         ({"start_layer": 3}, "start_layer 3 is not one of the 3 layers"),
         ({"position": 6}, "position 6 is outside the 6 bars"),

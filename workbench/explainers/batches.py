@@ -16,6 +16,7 @@ from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.rollouts import RolloutOptions, chain
 from workbench.explainers.stacks import check_stack
+from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
 from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
@@ -27,7 +28,7 @@ LONG = 1024  # bars from which weights are computed again rather than kept, so t
 
 
 def rollout_pass(
-    model: nn.Module, windows: Windows, options: RolloutOptions, position: int
+    model: nn.Module, windows: Windows, options: RolloutOptions, position: int, watch: Watch
 ) -> tuple[Float[Tensor, "window time"], Float[Tensor, "..."] | None, Float[Tensor, "window output"]]:
     """Return the rollout of one output position, its null, and the model's outputs, for every window.
 
@@ -42,6 +43,7 @@ def rollout_pass(
     full = index != windows.lookback - 1 or options.discard > 0
     rows, nulls, outputs = [], [], []
     null: Tensor | None = None
+    done = 0
     keep = Shelf(reuse=True) if windows.lookback < LONG else None
     with torch.no_grad(), watching(module, full=full, keep=keep, named=False) as recorder:
         for x in _batches(module, windows, recorder):
@@ -59,6 +61,8 @@ def rollout_pass(
                     even = [uniform_layer(layer) for layer in layers]
                     null = chain(even, top, RolloutOptions("mean", options.residual))
                 nulls.append(null if len(null) == len(x) else null[:1].expand(len(x), -1))
+            done += len(x)
+            watch.report(done, len(windows))
     scores = torch.cat(rows).cpu()
     _check_scores(scores, windows)
     return scores, _shortened(torch.cat(nulls).cpu()) if nulls else None, torch.cat(outputs).cpu()

@@ -1,6 +1,5 @@
 """One question, one answer: what did the model look at in each of these windows?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,8 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 from torch import nn
 
-from workbench.explainers.batches import rollout_pass
-from workbench.explainers.rollouts import RolloutOptions
+from workbench.explainers.methods import Question, method_of
+from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
 from workbench.training.prediction import frame_of
 from workbench.training.threads import using_threads
@@ -23,11 +22,13 @@ class Explanation:
     Attributes
     ----------
     scores
-        Share of the answer drawn from each bar, (window, time), oldest bar first; or (window, time, feature).
+        (window, time), oldest bar first, or (window, time, feature): shares of the answer that sum to one, or
+        signed pushes, as `list_methods()` says of the method.
     method
         The method's name.
     target
-        What was explained: the output position of rollout, a class or a forecast for other methods.
+        What was explained: the output position of rollout; a class or the forecast for other methods.
+        "likeliest class" is each window's own, `predictions.idxmax(axis=1)`.
     dates
         Decision bar of each window.
     tickers
@@ -36,8 +37,8 @@ class Explanation:
         The features of a bar.
     null
         What a model that attends evenly would show, (time,) or like `scores`; None where there is no such
-        thing, as with `discard`. Scores mean something only beside it: in a causal model early bars pile up
-        whatever it learned.
+        thing, as with `discard` or gradients. A rollout means something only beside it: in a causal model
+        early bars pile up whatever it learned.
     predictions
         The model's answers of the same pass, as `predict` gives them.
     trust
@@ -99,22 +100,34 @@ class Explanation:
 
 
 def explain(
-    model: nn.Module, windows: Windows, method: str = "rollout", threads: int | None = 1, **options: Any
+    model: nn.Module,
+    windows: Windows,
+    method: str = "rollout",
+    target: str | None = None,
+    threads: int | None = 1,
+    watch: Watch | None = None,
+    **options: Any,
 ) -> Explanation:
-    """Say what `model` looked at in every window, in one batched pass that also predicts.
+    """Say what `model` looked at in every window, in batched passes that also predict.
 
     Parameters
     ----------
     model
-        A model of this package, or any module whose attention can be watched.
+        A model of this package, or any module: `rollout` needs one whose attention can be watched.
     windows
         The windows to explain.
     method
         `rollout`: attention rollout from the last bar (options: `fusion`, `residual`, `discard`,
         `start_layer`, as `rollout` has them, and `position`).
+        `gradient_x_input`: the gradient of the target's score before the softmax, or of the forecast, by the
+        scaled input, times the scaled input; by bar and feature, signed.
+    target
+        Class to explain, for methods that explain one; None is the class each window's prediction chose.
     threads
         Processor threads, as for `predict`: one gives the same figures on every machine; None keeps PyTorch's
         setting.
+    watch
+        Follows the windows done and may end the explanation early, from another thread.
     **options
         The method's own.
 
@@ -126,13 +139,18 @@ def explain(
     Raises
     ------
     ValueError
-        If the method or an option is unknown, the windows are empty or hold NaN, the model has no attention,
-        or attends over something other than the bars.
+        If the method, target or an option is unknown, the windows are empty or hold NaN, the model has no
+        attention, attends over something other than the bars, or cannot be differentiated.
+    Cancelled
+        If `watch` was told to stop.
 
     Notes
     -----
     Rollout follows the output position asked for, the last bar by default. It describes a model whose answer
     is read there, not one that pools over bars or mixes them before attending (recurrence, convolution).
+
+    Gradient × input says what a small change would do, and takes a window's answer to depend on that window
+    alone. Where a network is saturated it shows little, however much the answer hangs on the value.
 
     Examples
     --------
@@ -140,33 +158,22 @@ def explain(
     >>> why.scores.sum(axis=1)  # doctest: +SKIP
     array([1., 1., 1., …])
     """
-    if method not in _METHODS:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(sorted(_METHODS))}")
+    chosen = method_of(method, target)
     if len(windows) == 0:
         raise ValueError("there are no windows to explain; choose dates that the windows cover")
+    watch = Watch() if watch is None else watch
+    watch.report(0, len(windows))
     with using_threads(threads):
-        return _METHODS[method](model, windows, options)
-
-
-def _rollout(model: nn.Module, windows: Windows, options: dict[str, Any]) -> Explanation:
-    position = options.pop("position", -1)
-    known = RolloutOptions.__dataclass_fields__
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"rollout has no option {unknown[0]!r}; it has {', '.join([*known, 'position'])}")
-    scores, null, outputs = rollout_pass(model, windows, RolloutOptions(**options), position)
+        found = chosen.run(Question(model, windows, target, watch, options))
     return Explanation(
-        scores=scores.numpy(),
-        method="rollout",
-        target="last bar" if position in (-1, windows.lookback - 1) else f"bar {position}",
+        scores=found.scores,
+        method=method,
+        target=found.target,
         dates=windows.dates,
         tickers=windows.tickers,
         feature_names=windows.feature_names,
-        predictions=frame_of(outputs, windows),
-        null=None if null is None else null.numpy(),
-        options={**options, "position": position},
+        predictions=frame_of(found.outputs, windows),
+        null=found.null,
+        options=found.options or {},
         provenance=dict(windows.provenance),
     )
-
-
-_METHODS: dict[str, Callable[[nn.Module, Windows, dict[str, Any]], Explanation]] = {"rollout": _rollout}
