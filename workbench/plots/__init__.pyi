@@ -3,6 +3,8 @@ from .candles import prices as prices
 from .grid import attention_grid as attention_grid
 from .maps import importance as importance
 from .maps import rollout as rollout
+from .momentpanels import Moment as Moment
+from .moments import moment as moment
 from .money import backtest as backtest
 from .outcomes import attention_by_outcome as attention_by_outcome
 from .portfolio import portfolio_bars as portfolio_bars

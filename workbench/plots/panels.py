@@ -117,6 +117,7 @@ def cut_tallest(ax: Axes, values: np.ndarray, tops: np.ndarray) -> None:
     The residual path gives the decision bar a share that would flatten all others. `tops` (bar,) is the
     highest thing drawn at each bar; one more than three times the next is cut.
     """
+    tops = np.nan_to_num(tops)
     if len(tops) < 3:
         return
     tallest, (second, first) = int(np.argmax(tops)), np.sort(tops)[-2:]
