@@ -8,17 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from workbench.plots.answers import draw_answer, draw_equity, draw_position
 from workbench.plots.attributions import trust_line
 from workbench.plots.barticks import label_bars
 from workbench.plots.candles import check_one_asset, dates_of
 from workbench.plots.momentpanels import (
     MOST_FEATURES,
     Moment,
-    draw_answer,
     draw_candles,
-    draw_equity,
     draw_features,
-    draw_position,
     draw_scores,
     draw_volume,
     draw_weights,
