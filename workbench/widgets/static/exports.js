@@ -1,0 +1,99 @@
+import { dateText } from "./axes.js";
+import { themeOf } from "./paint.js";
+import { SvgContext } from "./svg.js";
+
+const GAP = 12;
+const LINE = 17;
+
+/** Save `content` under a name as the browser saves downloads. */
+export function download(name, content, type) {
+  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+/** A file name that every system takes. */
+export function fileName(parts, ending) {
+  const plain = parts.filter(Boolean).join("-").replace(/[^\w.+-]+/g, "_").replace(/^[.+=-]+/, "");
+  return `${(plain || "explorer").slice(0, 120)}.${ending}`;
+}
+
+/** The views where they stand on the page, and lines of text beneath: {views, lines, width, height}. */
+function plan(views, lines, root) {
+  const origin = root.getBoundingClientRect();
+  const placed = views
+    .filter((view) => view.element.clientWidth && view.element.clientHeight)
+    .map((view) => {
+      const box = view.element.getBoundingClientRect();
+      return { view, x: box.left - origin.left, y: box.top - origin.top, width: box.width, height: box.height };
+    });
+  const top = Math.min(...placed.map(({ y }) => y)) - GAP;
+  for (const place of placed) place.y -= top;
+  const bottom = Math.max(...placed.map(({ y, height }) => y + height));
+  return { placed, lines, width: origin.width, bottom, height: bottom + GAP + LINE * lines.length + GAP };
+}
+
+function compose(ctx, { placed, lines, width, bottom, height }, theme) {
+  ctx.fillStyle = theme.paper;
+  ctx.fillRect(0, 0, width, height);
+  for (const { view, x, y, ...size } of placed) {
+    ctx.save();
+    ctx.translate(x, y);
+    view.paint(ctx, size, theme);
+    view.overlay(ctx, size, theme);
+    ctx.restore();
+  }
+  ctx.fillStyle = theme.ink;
+  ctx.font = `12px ${theme.font}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
+  lines.forEach((line, i) => ctx.fillText(line, GAP, bottom + GAP + LINE * (i + 1) - 4));
+}
+
+/** Everything on show as an SVG text. */
+export function svgOf(views, lines, root) {
+  const laid = plan(views, lines, root);
+  const ctx = new SvgContext(laid.width, laid.height, lines[0]);
+  compose(ctx, laid, themeOf(root));
+  return ctx.toString();
+}
+
+/** Everything on show as a PNG, `scale` pixels to a CSS pixel; a promise of a Blob. */
+export function pngOf(views, lines, root, scale = 2) {
+  const laid = plan(views, lines, root);
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.round(laid.width * scale);
+  canvas.height = Math.round(laid.height * scale);
+  const ctx = canvas.getContext("2d");
+  ctx.scale(scale, scale);
+  compose(ctx, laid, themeOf(root));
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
+}
+
+/** The bars of a window with what each was given: a CSV text, shares as fractions. */
+export function csvOf({ bars, start, end, intraday, columns }) {
+  const named = Object.entries(columns).filter(([, values]) => values);
+  const head = ["date", "open", "high", "low", "close", "volume", ...named.map(([name]) => name)];
+  const rows = [head.map(csvText).join(",")];
+  for (let bar = start; bar <= end; bar += 1) {
+    const priced = ["open", "high", "low", "close", "volume"].map((name) => bars[name][bar]);
+    const values = [...priced, ...named.map(([, each]) => each[bar - start])];
+    rows.push([dateText(bars.dates[bar], intraday), ...values.map((v) => (Number.isFinite(v) ? v : ""))].join(","));
+  }
+  return `${rows.join("\n")}\n`;
+}
+
+function csvText(text) {
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** The line of Python that shows this view again; `code` is how it starts. */
+export function pythonOf(code, { method, target, date, layer, head, row }) {
+  const named = { method, target: target || null, date, layer, head: head === "mean" ? null : head, row: row < 0 ? null : row };
+  const given = Object.entries(named).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const told = given.map(([name, value]) => `${name}=${typeof value === "number" ? value : JSON.stringify(value)}`);
+  return `${code}${code.endsWith("(") ? "" : ", "}${told.join(", ")})`;
+}

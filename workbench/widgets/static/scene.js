@@ -1,0 +1,73 @@
+import { dateText } from "./axes.js";
+
+/** What is looked at, and what is known of its days: windows, bars and dates. */
+export class Scene {
+  constructor(model, names) {
+    this.model = model;
+    this.state = Object.fromEntries(names.map((name) => [name, model.get(name)]));
+    this.day = -1; // number of the window shown
+    this.reach = null; // bars shown before and after the decision, null for the usual
+    this.store = null;
+  }
+
+  get ready() {
+    return Boolean(this.store?.bars && this.store.answers);
+  }
+
+  get facts() {
+    return this.model.get("facts");
+  }
+
+  get intraday() {
+    return Boolean(this.facts.intraday);
+  }
+
+  momentOf(day) {
+    return this.store.bars.dates[this.store.answers.rows[day]];
+  }
+
+  dateOf(day) {
+    return dateText(this.momentOf(day), this.intraday);
+  }
+
+  /** The day decided on a date; the last day where there is none. */
+  dayOf(text) {
+    const { count } = this.store.answers;
+    for (let day = 0; day < count; day += 1) if (this.dateOf(day) === text) return day;
+    return count - 1;
+  }
+
+  /** The day decided at a bar, −1 if none. */
+  dayOfBar(bar) {
+    return this.store.answers.rows.indexOf(bar);
+  }
+
+  /** Bars of the window shown, and how many of them one cell of the map holds. */
+  window() {
+    const end = this.store.answers.rows[this.day];
+    const block = this.facts.layers?.[this.state.layer]?.block ?? 1;
+    return { start: end - this.facts.lookback + 1, end, block };
+  }
+
+  /** Whether the keys of the layer shown are the bars of the window. */
+  dated(side = "keys") {
+    const layer = this.facts.layers?.[this.state.layer];
+    return Boolean(layer) && Math.ceil(this.facts.lookback / layer.block) === layer[side];
+  }
+
+  /** Bars of the brushed span, null where there is none or its dates are not in the data. */
+  span() {
+    if (this.state.span.length !== 2) return null;
+    const [from, to] = this.state.span.map((text) => this.barOf(text));
+    return from < 0 || to < 0 ? null : [Math.min(from, to), Math.max(from, to)];
+  }
+
+  barOf(text) {
+    return this.store.bars.dates.findIndex((ms) => dateText(ms, this.intraday) === text);
+  }
+
+  /** What the catalogue of methods says of the one chosen. */
+  methodOf() {
+    return this.model.get("choices").methods?.find(({ name }) => name === this.state.method) ?? null;
+  }
+}
