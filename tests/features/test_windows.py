@@ -191,7 +191,7 @@ def test_split_by_dates_of_real_size(single):
 
 
 def test_windows_carry_where_their_prices_came_from(single, panel, make_prices):
-    assert single.provenance == make_prices(5).attrs["provenance"]
+    assert single.provenance.items() >= make_prices(5).attrs["provenance"].items()
     assert set(single.tickers) == {"MADE"}
     assert (single.is_panel, panel.is_panel, panel[0].is_panel) == (False, True, True)
     assert single.bars.dtype == torch.float32

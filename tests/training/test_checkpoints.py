@@ -52,7 +52,14 @@ def test_the_card_tells_all_there_is_to_tell(saved, parts):
     assert card["model"]["options"]["d_model"] == 8
     assert card["model"]["feature_names"] == ["a", "b", "c"]
     assert card["scaling"]["b"]["mean"] == pytest.approx(model.scaling.mean[1].item())
-    assert card["data"] == {"source": "sample", "ticker": "AAPL", "sha256": "0123", "interval": "1d"}
+    assert card["data"] == {
+        "source": "sample",
+        "ticker": "AAPL",
+        "sha256": "0123",
+        "interval": "1d",
+        "bars": {"first": "2010-01-04T00:00:00", "last": "2010-06-18T00:00:00"},
+        "split": {"valid": "2010-05-03T00:00:00", "test": "2010-05-26T00:00:00"},
+    }
     assert card["windows"]["windows"] == len(parts[0])
     assert card["history"]["splits"] == history.splits
     assert card["history"]["seed"] == 0

@@ -55,6 +55,7 @@ def make_features(prices: pd.DataFrame, zscore: int | None = None) -> pd.DataFra
     pd.DataFrame
         Float64, index and attrs of `prices`; NaN while an indicator warms up (33 bars for all).
         Columns that need a field which the prices lack (`provenance["fields"]`) are left out.
+        `attrs["features"]` tells how they were made.
 
     Raises
     ------
@@ -69,7 +70,10 @@ def make_features(prices: pd.DataFrame, zscore: int | None = None) -> pd.DataFra
         return pd.DataFrame(_model_columns(values), index=bars.index)
 
     features = apply_by_ticker(prices, columns)
-    return features if zscore is None else trailing_zscore(features, zscore).add_suffix(f"_z{zscore}")
+    if zscore is not None:
+        features = trailing_zscore(features, zscore).add_suffix(f"_z{zscore}")
+    features.attrs["features"] = {"kind": "make_features", "zscore": zscore}
+    return features
 
 
 def indicators(prices: pd.DataFrame) -> pd.DataFrame:

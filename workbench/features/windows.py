@@ -15,6 +15,7 @@ from workbench.features.alignment import (
     check_same_source,
     label_bars,
     label_recipe,
+    provenance_of,
     stack_bars,
     window_ends,
 )
@@ -47,7 +48,7 @@ class Windows:
     tickers
         Ticker of each window.
     provenance
-        Where the prices came from.
+        Where the prices came from, and how `reopen` makes the windows of them again.
     bar_index
         Date of every row of `bars`.
     is_panel
@@ -111,7 +112,7 @@ class Windows:
             task=recipe.task,
             classes=recipe.classes,
             horizon=recipe.horizon,
-            provenance=dict(features.attrs.get("provenance", {})),
+            provenance=provenance_of(features, labels),
             bar_index=stack.dates.rename("date"),
             is_panel=isinstance(features.index, pd.MultiIndex),
         )
@@ -229,8 +230,15 @@ class Windows:
         ValueError
             The cuts are unordered, or a part would be empty.
         """
-        train, valid, test = purged_split(self.dates, self.label_dates, first, second)
-        return self[train], self[valid], self[test]
+        parts = purged_split(self.dates, self.label_dates, first, second)
+        train, valid, test = (self[part] for part in parts)
+        begin = {"valid": valid.dates.min().isoformat(), "test": test.dates.min().isoformat()}
+        told = {**self.provenance, "split": begin}
+        return (
+            replace(train, provenance=told),
+            replace(valid, provenance=told),
+            replace(test, provenance=told),
+        )
 
     def _nearest(self, moment: pd.Timestamp, mine: np.ndarray) -> str:
         if not mine.any():

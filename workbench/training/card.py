@@ -10,8 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from workbench.features.windows import Windows
 from workbench.models.scaling import InputScaling
 from workbench.models.spec import ModelSpec
+from workbench.training.coverage import fingerprint, labels_fingerprint
+from workbench.training.history import span
 
 FORMAT = "attention-workbench model 1"
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -75,6 +78,12 @@ def scaling_table(model: nn.Module, spec: ModelSpec) -> dict[str, Any] | None:
         return None
     columns = zip(spec.feature_names, scaling.mean.tolist(), scaling.std.tolist(), strict=True)
     return {name: {"mean": mean, "std": std} for name, mean, std in columns}
+
+
+def windows_table(windows: Windows) -> dict[str, Any]:
+    """Return first and last decision date, the number of windows, and what they are recognised by."""
+    marks = {"sha256": fingerprint(windows), "labels_sha256": labels_fingerprint(windows)}
+    return {**span(windows), **marks}
 
 
 def library_versions() -> dict[str, str]:

@@ -27,10 +27,10 @@ from workbench.training.card import (
     scaling_table,
     sealed,
     spec_of,
+    windows_table,
 )
-from workbench.training.coverage import fingerprint
 from workbench.training.fitting import fit
-from workbench.training.history import History, span
+from workbench.training.history import History
 from workbench.training.job import Job
 from workbench.training.options import TrainingOptions
 from workbench.training.recipes import folder_name, run_recipe
@@ -91,7 +91,7 @@ def save_model(
         "model": asdict(spec),
         "scaling": scaling_table(model, spec),
         "data": dict(windows.provenance) if windows else dict(history.provenance) if history else {},
-        "windows": {**span(windows), "sha256": fingerprint(windows)} if windows else None,
+        "windows": windows_table(windows) if windows else None,
         "history": history.to_dict() if history else None,
         "recipe": recipe,
         "versions": library_versions(),

@@ -47,6 +47,14 @@ def check_finite(windows: Windows) -> None:
     )
 
 
+def labels_fingerprint(windows: Windows) -> str:
+    """Return the sha256 of decision dates and labels, which no library's rounding touches."""
+    digest = hashlib.sha256()
+    for part in (windows.dates.asi8, windows.y.contiguous().numpy()):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
 def fingerprint(windows: Windows) -> str:
     """Return the sha256 of all that training sees: covered bars, labels, dates, tickers and names."""
     mask = covered(windows)
