@@ -1,0 +1,226 @@
+/** Position and equity over bars, in line with the candles above them. */
+
+import { dateText } from "./axes.js";
+import { BarView } from "./bar_view.js";
+import { clipTo, cutText, drawDates, drawFrame, drawHeader, drawUpright, drawWords, fontOf, stackPanes, valueScale } from "./panes.js";
+
+const SPLITS = ["", "training", "validation", "test"];
+const TINTS = [0, 0.55, 0.28, 0];
+const LOG_FROM = 3;
+
+/**
+ * Money around a decision. Props: `bars`, `first`, `last`, `rows` (bar of each decision, rising), `position`,
+ * `equity`, `benchmark`, `split` (one a decision), `decision` (a bar), `hover`, `message`.
+ * Events: `hover` {bar}, `pick` {bar}, `step` {by}.
+ */
+export class MoneyView extends BarView {
+  constructor(host, { label = "Position and equity", height = 240, className = "awb-money" } = {}) {
+    super(host, { label, height, className });
+  }
+
+  home() {
+    return this.props.decision ?? null;
+  }
+
+  /** Places in `rows` of the first visible decision and of the one after the last. */
+  shown() {
+    const { rows } = this.props;
+    const { first, last } = this.range();
+    return [lowerBound(rows, first), lowerBound(rows, last + 1)];
+  }
+
+  /** Place in `rows` of the decision at a bar, or −1. */
+  rowAt(bar) {
+    const { rows } = this.props;
+    const row = rows ? lowerBound(rows, bar) : 0;
+    return rows?.[row] === bar ? row : -1;
+  }
+
+  panes(size) {
+    return stackPanes(size, { position: 1, equity: 2.2 });
+  }
+
+  paint(ctx, size, theme) {
+    const { bars, rows, message } = this.props;
+    if (this.count === 0 || !rows || message) {
+      const whole = { left: 0, top: 0, ...size };
+      drawWords(ctx, whole, message || "nothing has been decided yet", message ? theme.ink : theme.muted, theme);
+      return;
+    }
+    const [panes, range, place, shown] = [this.panes(size), this.range(), this.place(size.width), this.shown()];
+    this.paintSplits(ctx, panes, place, shown, theme);
+    drawDates(ctx, panes, bars, place, range, theme);
+    this.paintPosition(ctx, panes.position, place, shown, theme);
+    this.paintEquity(ctx, panes.equity, place, shown, theme);
+    const { decision } = this.props;
+    if (decision >= range.first && decision <= range.last) drawUpright(ctx, panes, place.x(decision), theme.ink, [2, 3]);
+    drawHeader(ctx, size, "Position and equity", "", theme);
+    this.paintKey(ctx, size, panes.equity, theme);
+  }
+
+  /** Tinted bands for the parts of the data, each named where it has room. */
+  paintSplits(ctx, panes, place, [from, to], theme) {
+    const { rows, split } = this.props;
+    ctx.save();
+    ctx.font = fontOf(theme);
+    ctx.textBaseline = "middle";
+    for (let start = from; start < to; ) {
+      let end = start;
+      while (end + 1 < to && split?.[end + 1] === split?.[start]) end += 1;
+      const left = place.x(rows[start]) - place.step / 2;
+      const width = place.x(rows[end]) + place.step / 2 - left;
+      this.paintSplit(ctx, panes, left, width, split?.[start] ?? 0, theme);
+      start = end + 1;
+    }
+    ctx.restore();
+  }
+
+  paintSplit(ctx, panes, left, width, part, theme) {
+    ctx.fillStyle = theme.panel;
+    ctx.globalAlpha = TINTS[part] ?? 0;
+    for (const pane of Object.values(panes)) ctx.fillRect(left, pane.top, width, pane.height);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = theme.muted;
+    const text = SPLITS[part] ?? "";
+    const { top, height } = panes.equity;
+    if (text && ctx.measureText(text).width + 8 < width) ctx.fillText(cutText(ctx, text, width), left + 4, top + height - 9);
+  }
+
+  paintPosition(ctx, pane, place, [from, to], theme) {
+    const { rows, position } = this.props;
+    let top = 1;
+    for (let row = from; row < to; row += 1) if (Math.abs(position[row]) > top) top = Math.abs(position[row]);
+    const scale = valueScale(pane, -1.12 * top, 1.12 * top);
+    scale.ticks = [-top, 0, top];
+    scale.texts = scale.ticks.map((tick) => String(Number(tick.toPrecision(3))).replace("-", "−"));
+    drawFrame(ctx, pane, scale, "position", theme);
+    ctx.save();
+    clipTo(ctx, pane);
+    const foot = scale.y(0);
+    for (const short of [false, true]) {
+      ctx.fillStyle = short ? theme.down : theme.up;
+      ctx.beginPath();
+      for (let row = from; row < to; row += 1) {
+        const value = position[row];
+        if (!(short ? value < 0 : value > 0)) continue;
+        const y = scale.y(value);
+        ctx.rect(place.x(rows[row]) - place.step / 2, Math.min(y, foot), place.step, Math.abs(y - foot));
+      }
+      ctx.fill();
+    }
+    ctx.restore();
+  }
+
+  paintEquity(ctx, pane, place, shown, theme) {
+    const { equity, benchmark } = this.props;
+    const [low, high] = extent([equity, benchmark], shown);
+    if (!(high >= low)) {
+      drawFrame(ctx, pane, { ticks: [], texts: [] }, "equity", theme);
+      drawWords(ctx, pane, "the backtest does not reach these bars", theme.muted, theme);
+      return;
+    }
+    const log = low > 0 && high / low > LOG_FROM;
+    const air = 0.06 * (high - low) || 1;
+    const scale = log ? valueScale(pane, low / 1.06, high * 1.06, true) : valueScale(pane, low - air, high + air);
+    drawFrame(ctx, pane, scale, `equity [start = 100${log ? ", log" : ""}]`, theme);
+    ctx.save();
+    clipTo(ctx, pane);
+    this.paintCurve(ctx, benchmark, scale, place, shown, theme.muted, [5, 3]);
+    this.paintCurve(ctx, equity, scale, place, shown, theme.accent, []);
+    ctx.restore();
+  }
+
+  paintCurve(ctx, values, scale, place, [from, to], colour, dash) {
+    const { rows } = this.props;
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = 1.5;
+    ctx.lineJoin = "round";
+    ctx.setLineDash(dash);
+    ctx.beginPath();
+    let drawing = false;
+    // One decision beyond either edge, so that curves run through to it.
+    for (let row = Math.max(0, from - 1); row < Math.min(rows.length, to + 1); row += 1) {
+      const known = Number.isFinite(values[row]);
+      if (known && drawing) ctx.lineTo(place.x(rows[row]), scale.y(values[row]));
+      else if (known) ctx.moveTo(place.x(rows[row]), scale.y(values[row]));
+      drawing = known;
+    }
+    ctx.stroke();
+    ctx.setLineDash([]);
+  }
+
+  /** Which line is which, at the right of the header. */
+  paintKey(ctx, size, pane, theme) {
+    ctx.save();
+    ctx.font = fontOf(theme);
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
+    let right = pane.left + pane.width;
+    for (const [text, colour, dash] of [["buy and hold", theme.muted, [5, 3]], ["strategy", theme.accent, []]]) {
+      ctx.fillStyle = theme.muted;
+      ctx.fillText(text, right, 12);
+      const start = right - ctx.measureText(text).width - 6;
+      ctx.strokeStyle = colour;
+      ctx.lineWidth = 1.5;
+      ctx.setLineDash(dash);
+      ctx.beginPath();
+      ctx.moveTo(start - 20, 12);
+      ctx.lineTo(start, 12);
+      ctx.stroke();
+      right = start - 34;
+    }
+    ctx.restore();
+  }
+
+  overlay(ctx, size, theme) {
+    const { hover, rows, message } = this.props;
+    const { first, last } = this.range();
+    if (this.count === 0 || !rows || message || (hover ?? null) === null || hover < first || hover > last) return;
+    drawUpright(ctx, this.panes(size), this.place(size.width).x(hover), theme.focus, []);
+  }
+
+  tooltipLines(bar) {
+    const { bars, position, equity, benchmark, split } = this.props;
+    const lines = [dateText(bars.dates[bar], bars.intraday)];
+    const row = this.rowAt(bar);
+    if (row < 0) return [...lines, "no decision here"];
+    if (Number.isFinite(position[row])) lines.push(`position ${String(Number(position[row].toPrecision(3))).replace("-", "−")}`);
+    if (Number.isFinite(equity[row])) lines.push(`strategy ${equity[row].toFixed(2)}`);
+    if (Number.isFinite(benchmark[row])) lines.push(`buy and hold ${benchmark[row].toFixed(2)}`);
+    if (SPLITS[split?.[row]]) lines.push(`${SPLITS[split[row]]} part`);
+    return lines;
+  }
+
+  describe() {
+    const { bars, rows, decision, message } = this.props;
+    if (message) return message;
+    if (this.count === 0 || !rows) return "nothing has been decided yet";
+    const { first, last } = this.range();
+    const span = `${dateText(bars.dates[first], bars.intraday)} → ${dateText(bars.dates[last], bars.intraday)}`;
+    const now = decision >= 0 && decision < this.count ? this.tooltipLines(decision).join(", ") : "";
+    return now ? `${span}; on ${now}` : span;
+  }
+}
+
+/** First place in rising `values` that holds `wanted` or more. */
+function lowerBound(values, wanted) {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (values[middle] < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Lowest and highest number among series between two places. */
+function extent(series, [from, to]) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const values of series) {
+    for (let row = from; row < to; row += 1) {
+      if (values[row] < low) low = values[row];
+      if (values[row] > high) high = values[row];
+    }
+  }
+  return [low, high];
+}

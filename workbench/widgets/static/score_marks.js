@@ -1,0 +1,121 @@
+/** Scores under the candles: what a window's bars mean to the model, and what an indifferent one would show. */
+
+import { cutText, fontOf, valueScale } from "./panes.js";
+
+/** What is wrong with the scores, in words; null when they can be drawn. */
+export function scoreFault({ scores, none, window }) {
+  if (!window) return "there is no window at this bar: choose another day";
+  const bars = window[1] - window[0] + 1;
+  if (scores.length !== bars) return `${scores.length} scores came for a window of ${bars} bars`;
+  if (none && none.length !== bars) return `a null of ${none.length} scores came for a window of ${bars} bars`;
+  return null;
+}
+
+/** Whether scores are shares, written in percent. */
+export function arePercent({ scoreLabel }) {
+  return Boolean(scoreLabel?.includes("%"));
+}
+
+/** A score in words. */
+export function scoreText(value, props) {
+  if (!Number.isFinite(value)) return "–";
+  const shown = arePercent(props) ? 100 * value : value;
+  const size = Math.abs(shown);
+  const text = size >= 0.1 || size === 0 ? shown.toFixed(size >= 100 ? 1 : 2) : String(Number(shown.toPrecision(2)));
+  return `${text.replace("-", "−")}${arePercent(props) ? " %" : ""}`;
+}
+
+/** Scale of the score pane: from 0 for shares, evenly about 0 for signed scores. */
+export function scoreScale(pane, props) {
+  let top = 0;
+  for (const values of [props.scores, props.none]) {
+    for (const value of values ?? []) if (Math.abs(value) > top) top = Math.abs(value);
+  }
+  top = (top || 1) * (arePercent(props) ? 100 : 1);
+  return valueScale(pane, props.signed ? -1.15 * top : 0, 1.3 * top);
+}
+
+/** Draw scores as bars and the null as a stepped outline. */
+export function drawScores(ctx, pane, scale, props, place, theme) {
+  const { scores, none, window, signed } = props;
+  const factor = arePercent(props) ? 100 : 1;
+  const width = Math.max(0.8, place.step * (place.step < 3 ? 1 : 0.72));
+  const foot = scale.y(0);
+  for (const negative of signed ? [false, true] : [false]) {
+    ctx.fillStyle = negative ? theme.down : signed ? theme.up : theme.accent;
+    ctx.beginPath();
+    scores.forEach((score, i) => {
+      if (!Number.isFinite(score) || score < 0 !== negative) return;
+      const y = scale.y(factor * score);
+      ctx.rect(place.x(window[0] + i) - width / 2, Math.min(y, foot), width, Math.abs(y - foot));
+    });
+    ctx.fill();
+  }
+  if (signed) drawZero(ctx, pane, foot, theme);
+  if (none) drawNull(ctx, scale, none, factor, window, place, theme);
+}
+
+function drawZero(ctx, pane, y, theme) {
+  ctx.strokeStyle = theme.muted;
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  ctx.moveTo(pane.left, y);
+  ctx.lineTo(pane.left + pane.width, y);
+  ctx.stroke();
+}
+
+function drawNull(ctx, scale, none, factor, window, place, theme) {
+  ctx.strokeStyle = theme.null;
+  ctx.lineWidth = 1.4;
+  ctx.setLineDash([4, 2]);
+  ctx.beginPath();
+  none.forEach((value, i) => {
+    if (!Number.isFinite(value)) return;
+    const [x, y] = [place.x(window[0] + i), scale.y(factor * value)];
+    ctx.lineTo(x - place.step / 2, y);
+    ctx.lineTo(x + place.step / 2, y);
+  });
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+/** The key to the outline, at the pane's top right. */
+export function drawNullKey(ctx, pane, theme) {
+  ctx.font = fontOf(theme);
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  const text = cutText(ctx, "an indifferent model", pane.width - 40);
+  const [right, y] = [pane.left + pane.width - 6, pane.top + 9];
+  const start = right - ctx.measureText(text).width - 6;
+  ctx.fillStyle = theme.muted;
+  ctx.fillText(text, right, y);
+  ctx.strokeStyle = theme.null;
+  ctx.lineWidth = 1.4;
+  ctx.setLineDash([4, 2]);
+  ctx.beginPath();
+  ctx.moveTo(start - 22, y);
+  ctx.lineTo(start, y);
+  ctx.stroke();
+  ctx.setLineDash([]);
+}
+
+/**
+ * What lies inside the brushed bars: {bars, inside, share, none}, or null without brush or scores.
+ * `share` is of the sum of absolute scores; `none` the same of the null, or null.
+ */
+export function shareInside(props) {
+  const { scores, none, window, brush } = props;
+  if (!brush || !scores || scoreFault(props) !== null) return null;
+  const [from, to] = [Math.max(brush[0], window[0]), Math.min(brush[1], window[1])];
+  const share = (values) => {
+    const sum = (start, end) => values.slice(start, Math.max(start, end)).reduce((all, v) => all + Math.abs(v || 0), 0);
+    const whole = sum(0, values.length);
+    return whole > 0 ? sum(from - window[0], to + 1 - window[0]) / whole : 0;
+  };
+  return {
+    bars: brush[1] - brush[0] + 1,
+    inside: Math.max(0, to - from + 1),
+    share: share(scores),
+    none: none ? share(none) : null,
+  };
+}
