@@ -128,8 +128,9 @@ def test_values_changed_under_their_old_names_are_found_out(tmp_path, what):
     else:
         made["labels"].iloc[100:120] = made["labels"].iloc[101:121].to_numpy()
     trained(tmp_path, prices, **made)
-    with pytest.raises(ValueError, match=r"cannot be made again: features or labels were changed after"):
-        reopen(tmp_path)
+    for ticker in (None, "IBM"):
+        with pytest.raises(ValueError, match=r"cannot be made again: features or labels were changed after"):
+            reopen(tmp_path, ticker)
 
 
 def test_rounding_of_another_machine_is_told_not_refused(tmp_path, monkeypatch):

@@ -99,7 +99,8 @@ def provenance_of(features: pd.DataFrame, labels: pd.Series) -> dict[str, Any]:
     `labels`, as `label_moves` or `forward_return` did. What was made in another way tells nothing.
     """
     dates, _ = keys_of(features.index)
-    told: dict[str, Any] = {"bars": {"first": dates.min().isoformat(), "last": dates.max().isoformat()}}
+    first, last = (moment.isoformat() for moment in dates.sort_values()[[0, -1]])
+    told: dict[str, Any] = {"bars": {"first": first, "last": last}}
     if "features" in features.attrs:
         told["features"] = dict(features.attrs["features"])
     attrs = labels.attrs

@@ -232,7 +232,7 @@ class Windows:
         """
         parts = purged_split(self.dates, self.label_dates, first, second)
         train, valid, test = (self[part] for part in parts)
-        begin = {"valid": valid.dates.min().isoformat(), "test": test.dates.min().isoformat()}
+        begin = {"valid": valid.dates[0].isoformat(), "test": test.dates[0].isoformat()}  # windows go by date
         told = {**self.provenance, "split": begin}
         return (
             replace(train, provenance=told),

@@ -25,6 +25,7 @@ from workbench.training.history import History
 __all__ = ["Reopened", "bundled_models", "reopen"]
 
 CLOSE = 1e-3  # of a feature's spread: more than another machine's rounding, less than another column
+AT_HAND = ("sample", "sample20", "synthetic")  # sources that need no network and no file of the user's
 LABELS = {"label_moves": label_moves, "forward_return": forward_return}
 BY_HAND = "Pass model, windows and prices, made as they were for training, instead of the folder."
 
@@ -107,10 +108,16 @@ def reopen(folder: str | PathLike[str], ticker: str | None = None, source: str |
     card = read_card(folder)
     model, history = load_model(folder), load_history(folder)
     data = _recipe(folder, card)
-    prices = _prices(data, data["ticker"] if ticker is None else ticker, source or data["source"])
-    windows = _windows(prices, data, spec_of(card))
+    spec, own = spec_of(card), (data["ticker"], data["source"])
+    asked = (own[0] if ticker is None else ticker, source or own[1])
+    prices = _prices(data, *asked)
+    windows = _windows(prices, data, spec)
     check_windows(model, windows)
-    note = _compared(folder, card, windows) if _alike(windows.provenance, data) else ""
+    note = ""
+    if _alike(windows.provenance, data):
+        note = _compared(folder, card, windows)
+    elif own[1] in AT_HAND:  # does the recipe give the training windows, of which it is told?
+        note = _compared(folder, card, _windows(_prices(data, *own), data, spec))
     if note:
         warnings.warn(note, stacklevel=2)
     return Reopened(model, history, prices, windows, card, note)
@@ -150,7 +157,7 @@ def _windows(prices: pd.DataFrame, data: dict[str, Any], spec: ModelSpec) -> Win
         )
     told = dict(data["labels"])
     labels = LABELS[told.pop("kind")](prices, **told)
-    return Windows.of(features[list(spec.feature_names)], labels, spec.lookback)
+    return Windows.of(features.loc[:, list(spec.feature_names)], labels, spec.lookback)
 
 
 def _alike(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
