@@ -177,6 +177,7 @@ export function priceText(v) {
 export function shareText(v) {
   if (!Number.isFinite(v)) return "–";
   const percent = 100 * v;
+  if (percent > 0 && percent < 0.001) return "< 0.001 %";
   return `${Math.abs(percent) >= 0.1 || v === 0 ? percent.toFixed(2) : String(Number(percent.toPrecision(2)))} %`;
 }
 

@@ -60,8 +60,18 @@ export class BarView extends View {
   hoverAt(bar, x, y) {
     const moved = bar !== (this.props.hover ?? null);
     if (moved) this.set({ hover: bar });
+    this.told = { bar, x, y };
     this.tooltip(x, y, bar === null ? null : this.tooltipLines(bar));
     if (moved) this.emit("hover", { bar });
+  }
+
+  /** The tooltip follows what it tells of, and goes with the cursor. */
+  drawNow() {
+    super.drawNow();
+    const { hover } = this.props;
+    if (this.tip.hidden) return;
+    const told = (hover ?? null) !== null && hover < this.count && hover === this.told.bar;
+    this.tooltip(this.told.x, this.told.y, told ? this.tooltipLines(hover) : null);
   }
 
   /** Move the cursor by keys; the tooltip stands at the top of its bar. */

@@ -52,7 +52,7 @@ function drawCandlesOf(rising, ctx, bars, range, place, scale, theme) {
   const width = bodyWidth(place.step);
   ctx.strokeStyle = rising ? theme.up : theme.down;
   ctx.fillStyle = ctx.strokeStyle;
-  ctx.lineWidth = 1;
+  ctx.lineWidth = place.step < 4.2 ? 0.8 : 1;
   const shown = [];
   for (let bar = range.first; bar <= range.last; bar += 1) {
     if (Number.isFinite(bars.close[bar]) && isRising(bars, bar) === rising) shown.push(bar);
@@ -75,9 +75,9 @@ function drawCandlesOf(rising, ctx, bars, range, place, scale, theme) {
   ctx.fill();
 }
 
-/** Odd numbers of pixels, so that a body stands evenly about its wick. */
+/** Odd numbers of pixels, so that a body stands evenly about its wick; fractions where there are too few. */
 function bodyWidth(step) {
-  return step < 4 ? 1 : 2 * Math.floor((0.72 * step - 1) / 2) + 1;
+  return step < 4.2 ? Math.max(1, 0.75 * step) : 2 * Math.floor((0.72 * step - 1) / 2) + 1;
 }
 
 /** A line through the closes, broken where there is none; a dot where a bar stands alone. */

@@ -4,7 +4,7 @@ import { amountText, dateText, priceText, shareText } from "./axes.js";
 import { BrushView } from "./brush_view.js";
 import { drawPrices, drawVolumes, priceRange, volumeTop } from "./candle_marks.js";
 import { clipTo, drawDates, drawFrame, drawHeader, drawUpright, drawWords, stackPanes, valueScale } from "./panes.js";
-import { drawNullKey, drawScores, scoreFault, scoreScale, scoreText, shareInside } from "./score_marks.js";
+import { arePercent, drawScoreCaption, drawScores, scoreFault, scoreScale, scoreText, shareInside } from "./score_marks.js";
 
 /** Prices and what they mean to a model; props, events and keys are listed in `price_chart.js`. */
 export class CandleView extends BrushView {
@@ -22,7 +22,7 @@ export class CandleView extends BrushView {
     const parts = { price: 5 };
     if (volumeTop(bars, this.range()) > 0) parts.volume = 1.1;
     if (scores || message) parts.scores = 1.9;
-    return stackPanes(size, parts);
+    return stackPanes(size, parts, ["scores"]);
   }
 
   paint(ctx, size, theme) {
@@ -107,7 +107,7 @@ export class CandleView extends BrushView {
     for (let bar = start; bar <= end; bar += 1) {
       const weight = this.litAt(bar);
       if (!(weight > 0)) continue;
-      ctx.globalAlpha = 0.85 * (weight / top);
+      ctx.globalAlpha = (theme.dark ? 0.5 : 0.75) * (weight / top);
       ctx.fillRect(place.x(bar) - place.step / 2, pane.top, place.step, pane.height);
     }
     ctx.restore();
@@ -126,17 +126,18 @@ export class CandleView extends BrushView {
   paintScores(ctx, pane, place, theme) {
     const { props } = this;
     const fault = props.message || scoreFault(props);
+    const unit = arePercent(props) ? "share [%]" : "score";
+    drawScoreCaption(ctx, pane, props, theme);
     if (fault) {
-      drawFrame(ctx, pane, { ticks: [], texts: [] }, props.scoreLabel ?? "score", theme);
+      drawFrame(ctx, pane, { ticks: [], texts: [] }, unit, theme);
       drawWords(ctx, pane, fault, theme.ink, theme);
       return;
     }
     const scale = scoreScale(pane, props);
-    drawFrame(ctx, pane, scale, props.scoreLabel ?? "score", theme);
+    drawFrame(ctx, pane, scale, unit, theme);
     ctx.save();
     clipTo(ctx, pane);
     drawScores(ctx, pane, scale, props, place, theme);
-    if (props.none) drawNullKey(ctx, pane, theme);
     ctx.restore();
   }
 

@@ -2,7 +2,7 @@
 
 import { dateText } from "./axes.js";
 import { BarView } from "./bar_view.js";
-import { clipTo, cutText, drawDates, drawFrame, drawHeader, drawUpright, drawWords, fontOf, stackPanes, valueScale } from "./panes.js";
+import { clipTo, drawCaption, drawDates, drawFrame, drawHeader, drawKeys, drawUpright, drawWords, fontOf, stackPanes, valueScale } from "./panes.js";
 
 const SPLITS = ["", "training", "validation", "test"];
 const TINTS = [0, 0.55, 0.28, 0];
@@ -37,7 +37,7 @@ export class MoneyView extends BarView {
   }
 
   panes(size) {
-    return stackPanes(size, { position: 1, equity: 2.2 });
+    return stackPanes(size, { position: 1, equity: 2.2 }, ["equity"]);
   }
 
   paint(ctx, size, theme) {
@@ -55,7 +55,8 @@ export class MoneyView extends BarView {
     const { decision } = this.props;
     if (decision >= range.first && decision <= range.last) drawUpright(ctx, panes, place.x(decision), theme.ink, [2, 3]);
     drawHeader(ctx, size, "Position and equity", "", theme);
-    this.paintKey(ctx, size, panes.equity, theme);
+    const keys = [["buy and hold", theme.muted, [5, 3]], ["strategy", theme.accent, []]];
+    drawKeys(ctx, keys, panes.equity.left + panes.equity.width, 12, theme);
   }
 
   /** Tinted bands for the parts of the data, each named where it has room. */
@@ -63,7 +64,6 @@ export class MoneyView extends BarView {
     const { rows, split } = this.props;
     ctx.save();
     ctx.font = fontOf(theme);
-    ctx.textBaseline = "middle";
     for (let start = from; start < to; ) {
       let end = start;
       while (end + 1 < to && split?.[end + 1] === split?.[start]) end += 1;
@@ -80,10 +80,10 @@ export class MoneyView extends BarView {
     ctx.globalAlpha = TINTS[part] ?? 0;
     for (const pane of Object.values(panes)) ctx.fillRect(left, pane.top, width, pane.height);
     ctx.globalAlpha = 1;
-    ctx.fillStyle = theme.muted;
     const text = SPLITS[part] ?? "";
-    const { top, height } = panes.equity;
-    if (text && ctx.measureText(text).width + 8 < width) ctx.fillText(cutText(ctx, text, width), left + 4, top + height - 9);
+    if (!text) return;
+    if (left > panes.equity.left + 1) drawUpright(ctx, panes, left, theme.muted, [1, 2]);
+    if (ctx.measureText(text).width + 8 < width) drawCaption(ctx, panes.equity, text, theme, left + 3, width);
   }
 
   paintPosition(ctx, pane, place, [from, to], theme) {
@@ -96,17 +96,18 @@ export class MoneyView extends BarView {
     drawFrame(ctx, pane, scale, "position", theme);
     ctx.save();
     clipTo(ctx, pane);
+    ctx.globalAlpha = 0.8;
     const foot = scale.y(0);
-    for (const short of [false, true]) {
-      ctx.fillStyle = short ? theme.down : theme.up;
-      ctx.beginPath();
-      for (let row = from; row < to; row += 1) {
-        const value = position[row];
-        if (!(short ? value < 0 : value > 0)) continue;
-        const y = scale.y(value);
-        ctx.rect(place.x(rows[row]) - place.step / 2, Math.min(y, foot), place.step, Math.abs(y - foot));
+    for (let start = from; start < to; ) {
+      let end = start;
+      while (end + 1 < to && position[end + 1] === position[start] && rows[end + 1] === rows[end] + 1) end += 1;
+      const y = scale.y(position[start]);
+      const left = place.x(rows[start]) - place.step / 2;
+      ctx.fillStyle = position[start] < 0 ? theme.down : theme.up;
+      if (y !== foot && Number.isFinite(y)) {
+        ctx.fillRect(left, Math.min(y, foot), (rows[end] - rows[start] + 1) * place.step, Math.abs(y - foot));
       }
-      ctx.fill();
+      start = end + 1;
     }
     ctx.restore();
   }
@@ -138,8 +139,10 @@ export class MoneyView extends BarView {
     ctx.setLineDash(dash);
     ctx.beginPath();
     let drawing = false;
+    const every = Math.max(1, Math.floor(1 / place.step)); // one point a pixel is all that shows
     // One decision beyond either edge, so that curves run through to it.
     for (let row = Math.max(0, from - 1); row < Math.min(rows.length, to + 1); row += 1) {
+      if (every > 1 && row % every !== 0 && drawing && Number.isFinite(values[row])) continue;
       const known = Number.isFinite(values[row]);
       if (known && drawing) ctx.lineTo(place.x(rows[row]), scale.y(values[row]));
       else if (known) ctx.moveTo(place.x(rows[row]), scale.y(values[row]));
@@ -147,29 +150,6 @@ export class MoneyView extends BarView {
     }
     ctx.stroke();
     ctx.setLineDash([]);
-  }
-
-  /** Which line is which, at the right of the header. */
-  paintKey(ctx, size, pane, theme) {
-    ctx.save();
-    ctx.font = fontOf(theme);
-    ctx.textAlign = "right";
-    ctx.textBaseline = "middle";
-    let right = pane.left + pane.width;
-    for (const [text, colour, dash] of [["buy and hold", theme.muted, [5, 3]], ["strategy", theme.accent, []]]) {
-      ctx.fillStyle = theme.muted;
-      ctx.fillText(text, right, 12);
-      const start = right - ctx.measureText(text).width - 6;
-      ctx.strokeStyle = colour;
-      ctx.lineWidth = 1.5;
-      ctx.setLineDash(dash);
-      ctx.beginPath();
-      ctx.moveTo(start - 20, 12);
-      ctx.lineTo(start, 12);
-      ctx.stroke();
-      right = start - 34;
-    }
-    ctx.restore();
   }
 
   overlay(ctx, size, theme) {

@@ -5,6 +5,7 @@ import { MARGIN, dateTicks, linearTicks, logTicks, tickTexts } from "./axes.js";
 const HEADER = 24;
 const DATES = 22;
 const GAP = 10;
+const CAPTION = 14;
 const UNIT_X = 11;
 
 /** Font of the theme at `size` px. */
@@ -12,16 +13,18 @@ export function fontOf(theme, size = 11, weight = "") {
   return `${weight ? `${weight} ` : ""}${size}px ${theme.font}`;
 }
 
-/** Places {left, width, top, height} of panes, `parts` = {name: share of the height}. */
-export function stackPanes(size, parts) {
+/** Places {left, width, top, height} of panes, `parts` = {name: share of the height}; `captioned` ones have a line above. */
+export function stackPanes(size, parts, captioned = []) {
   const names = Object.keys(parts);
-  const room = Math.max(1, size.height - HEADER - DATES - GAP * (names.length - 1));
+  const lines = CAPTION * names.filter((name) => captioned.includes(name)).length;
+  const room = Math.max(1, size.height - HEADER - DATES - GAP * (names.length - 1) - lines);
   const all = names.reduce((sum, name) => sum + parts[name], 0);
   const width = Math.max(1, size.width - MARGIN.left - MARGIN.right);
   const panes = {};
   let top = HEADER;
   for (const name of names) {
     const height = (room * parts[name]) / all;
+    if (captioned.includes(name)) top += CAPTION;
     panes[name] = { left: MARGIN.left, width, top, height };
     top += height + GAP;
   }
@@ -33,7 +36,7 @@ export function valueScale(pane, low, high, log = false) {
   const turn = log ? Math.log : (value) => value;
   const [from, to] = [turn(low), turn(high)];
   const perUnit = pane.height / (to - from || 1);
-  const count = Math.max(1, Math.floor(pane.height / 38));
+  const count = Math.max(2, Math.floor(pane.height / 38));
   const ticks = (log ? logTicks : linearTicks)(low, high, count);
   return { y: (value) => pane.top + pane.height - (turn(value) - from) * perUnit, ticks, texts: tickTexts(ticks) };
 }
@@ -124,6 +127,40 @@ export function drawHeader(ctx, size, title, note, theme) {
   ctx.fillStyle = theme.muted;
   if (note && free > 60) ctx.fillText(cutText(ctx, note, free), size.width - MARGIN.right, HEADER / 2);
   ctx.restore();
+}
+
+/** Words above a pane that has a line for them, from `left` on. */
+export function drawCaption(ctx, pane, text, theme, left = pane.left, width = pane.width) {
+  ctx.save();
+  ctx.font = fontOf(theme);
+  ctx.fillStyle = theme.muted;
+  ctx.textBaseline = "middle";
+  const shown = cutText(ctx, text, width);
+  ctx.fillText(shown, left, pane.top - CAPTION / 2);
+  ctx.restore();
+}
+
+/** The keys to lines, [[text, colour, dash]], right to left before `right`; gives what they leave free. */
+export function drawKeys(ctx, keys, right, y, theme) {
+  ctx.save();
+  ctx.font = fontOf(theme);
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  ctx.lineWidth = 1.5;
+  for (const [text, colour, dash] of keys) {
+    ctx.fillStyle = theme.muted;
+    ctx.fillText(text, right, y);
+    const end = right - ctx.measureText(text).width - 6;
+    ctx.strokeStyle = colour;
+    ctx.setLineDash(dash);
+    ctx.beginPath();
+    ctx.moveTo(end - 22, y);
+    ctx.lineTo(end, y);
+    ctx.stroke();
+    right = end - 36;
+  }
+  ctx.restore();
+  return right;
 }
 
 /** Words in the middle of a pane, over as many lines as they need. */

@@ -1,6 +1,6 @@
 /** Scores under the candles: what a window's bars mean to the model, and what an indifferent one would show. */
 
-import { cutText, fontOf, valueScale } from "./panes.js";
+import { drawCaption, drawKeys, valueScale } from "./panes.js";
 
 /** What is wrong with the scores, in words; null when they can be drawn. */
 export function scoreFault({ scores, none, window }) {
@@ -32,7 +32,7 @@ export function scoreScale(pane, props) {
     for (const value of values ?? []) if (Math.abs(value) > top) top = Math.abs(value);
   }
   top = (top || 1) * (arePercent(props) ? 100 : 1);
-  return valueScale(pane, props.signed ? -1.15 * top : 0, 1.3 * top);
+  return valueScale(pane, props.signed ? -1.1 * top : 0, 1.1 * top);
 }
 
 /** Draw scores as bars and the null as a stepped outline. */
@@ -79,24 +79,12 @@ function drawNull(ctx, scale, none, factor, window, place, theme) {
   ctx.setLineDash([]);
 }
 
-/** The key to the outline, at the pane's top right. */
-export function drawNullKey(ctx, pane, theme) {
-  ctx.font = fontOf(theme);
-  ctx.textAlign = "right";
-  ctx.textBaseline = "middle";
-  const text = cutText(ctx, "an indifferent model", pane.width - 40);
-  const [right, y] = [pane.left + pane.width - 6, pane.top + 9];
-  const start = right - ctx.measureText(text).width - 6;
-  ctx.fillStyle = theme.muted;
-  ctx.fillText(text, right, y);
-  ctx.strokeStyle = theme.null;
-  ctx.lineWidth = 1.4;
-  ctx.setLineDash([4, 2]);
-  ctx.beginPath();
-  ctx.moveTo(start - 22, y);
-  ctx.lineTo(start, y);
-  ctx.stroke();
-  ctx.setLineDash([]);
+/** The line above the scores: what they are, and the key to the outline. */
+export function drawScoreCaption(ctx, pane, props, theme) {
+  const right = pane.left + pane.width;
+  const keys = props.none && !props.message ? [["an indifferent model", theme.null, [4, 2]]] : [];
+  const free = drawKeys(ctx, keys, right, pane.top - 7, theme);
+  drawCaption(ctx, pane, props.scoreLabel ?? "score", theme, pane.left, free - pane.left);
 }
 
 /**
