@@ -1,10 +1,12 @@
 import io
 import sys
+import threading
 import types
 
 import pytest
 
 from workbench.training import progress
+from workbench.training.checkpoints import ensure_model
 from workbench.training.fitting import fit
 from workbench.training.progress import ProgressLine, bar
 
@@ -83,3 +85,46 @@ def test_progress_can_be_turned_off(monkeypatch, impatient, parts, linear):
     monkeypatch.setattr(sys, "stderr", terminal)
     fit(linear(), *parts[:2], epochs=1, progress=False)
     assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_function_is_told_of_every_epoch(make_windows, linear, task):
+    train, valid, _ = make_windows(task=task).split(0.7, 0.85)
+    told = []
+    model = linear(3 if task == "classification" else 1)
+    history = fit(model, train, valid, epochs=3, progress=lambda *epoch: told.append(epoch))
+    assert [(epoch, epochs) for epoch, epochs, _ in told] == [(1, 3), (2, 3), (3, 3)]
+    for epoch, _, row in told:
+        assert row == history.epochs.loc[epoch].to_dict()
+
+
+def test_a_function_shows_no_line(monkeypatch, impatient, parts, linear):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit(linear(), *parts[:2], epochs=1, progress=lambda epoch, epochs, row: None)
+    assert terminal.getvalue() == ""
+
+
+def test_the_last_epoch_before_an_early_stop_is_told_too(parts, linear):
+    told = []
+    history = fit(
+        linear(), *parts[:2], epochs=60, lr=1.0, patience=2, progress=lambda *epoch: told.append(epoch)
+    )
+    assert history.stopped == "early"
+    assert len(told) == len(history.epochs)
+
+
+def test_a_function_may_stop_the_training(parts, linear):
+    stop = threading.Event()
+    history = fit(linear(), *parts[:2], stop=stop, epochs=9, progress=lambda epoch, epochs, row: stop.set())
+    assert history.stopped == "cancelled"
+    assert len(history.epochs) == 1
+
+
+def test_who_is_told_does_not_change_what_a_model_is_recognised_by(parts, tmp_path):
+    told = []
+    options = {"folder": tmp_path, "epochs": 2, "hidden_size": 4}
+    ensure_model("lstm", *parts[:2], progress=False, **options)
+    ensure_model("lstm", *parts[:2], progress=lambda *epoch: told.append(epoch), **options)
+    assert told == []
+    assert len(list(tmp_path.iterdir())) == 1

@@ -232,8 +232,10 @@ class Windows:
         """
         parts = purged_split(self.dates, self.label_dates, first, second)
         train, valid, test = (self[part] for part in parts)
-        begin = {"valid": valid.dates[0].isoformat(), "test": test.dates[0].isoformat()}  # windows go by date
-        told = {**self.provenance, "split": begin}
+        begins = [
+            moment.isoformat() for part in (valid, test) for moment in part.dates[:1]
+        ]  # they go by date
+        told = {**self.provenance, "split": dict(zip(("valid", "test"), begins, strict=True))}
         return (
             replace(train, provenance=told),
             replace(valid, provenance=told),

@@ -1,6 +1,7 @@
 """What happens between the steps of skorch's loop. Imported by `loop`, since skorch is slow to import."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,19 @@ class Progress(Callback):
         shown = f"{monitor} {rows[-1][monitor]:.4f}" if rows else "first epoch"
         seconds = sum(row["seconds"] for row in rows)
         return f"{bar(epochs_done / epochs)} epoch {len(net.history)} of {epochs} · {shown} · {seconds:.0f} s"
+
+
+class EpochReport(Callback):
+    """Tell a function of every epoch that is over."""
+
+    def __init__(self, job: Job, tell: Callable[[int, int, dict[str, Any]], None]):
+        self.job = job
+        self.tell = tell
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Hand over the epoch's number, how many there are at most, and a copy of its figures."""
+        row = list(net.history)[-1]
+        self.tell(len(net.history), self.job.options.epochs, {name: row[name] for name in self.job.figures})
 
 
 def _flattened(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -93,12 +93,13 @@ def _net(
     model: nn.Module, criterion: nn.Module, job: Job, recipe: dict[str, Any]
 ) -> tuple["WindowsNet", "BestKeeper"]:
     before = random.getstate()  # the first import of skorch draws from Python's random numbers
-    from workbench.training.callbacks import BestKeeper, Progress
+    from workbench.training.callbacks import BestKeeper, EpochReport, Progress
     from workbench.training.loop import WindowsNet
 
     random.setstate(before)
     options, keeper = job.options, BestKeeper(job, recipe)
-    shown = [("progress", Progress(job))] if options.progress else []
+    told = EpochReport(job, options.progress) if callable(options.progress) else Progress(job)
+    shown = [("progress", told)] if options.progress else []
     net = WindowsNet(
         model,
         criterion,

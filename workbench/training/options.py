@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any
@@ -53,7 +53,8 @@ class TrainingOptions:
         each other many times as long. Large networks on idle cores gain from more. None keeps PyTorch's
         setting.
     progress
-        Show one line that is rewritten as training goes.
+        Show one line that is rewritten as training goes; or a function, called after every epoch with its
+        number, `epochs` and its figures. Not part of what a model is recognised by.
     checkpoint
         Folder that keeps the state after every epoch: the same call resumes from it after a kill.
     callbacks
@@ -71,7 +72,7 @@ class TrainingOptions:
     warmup: int = 0
     class_weights: str | Sequence[float | int] | None = "balanced"
     threads: int | None = 1
-    progress: bool = True
+    progress: bool | Callable[[int, int, dict[str, Any]], None] = True
     checkpoint: str | PathLike[str] | None = None
     callbacks: Sequence[Any] = ()
 
