@@ -91,6 +91,5 @@ def draw_equity(
             linewidth=1.2,
             label=name,
         )
-    ax.legend(loc="best", ncols=2, frameon=False, fontsize="small", borderaxespad=0.2)
     ax.margins(y=0.12)
     ax.locator_params(axis="y", nbins=4)

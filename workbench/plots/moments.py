@@ -150,7 +150,9 @@ def _captions(shown: Moment, explained: bool) -> dict[str, list[str]]:
     return {
         "price": ["shaded: the bars that the model saw · dotted: its decision"],
         "scores": textwrap.wrap(trust, int(_LETTERS * (_LEFT[1] - _LEFT[0]))),
-        "position": ["Trading on it"],
+        "position": [
+            "Trading on it" + " · line: strategy, dashed: buy and hold" * (shown.equity is not None)
+        ],
     }
 
 
@@ -197,7 +199,10 @@ def _mark_window(axes: dict[str, Axes], window: tuple[int, int], dates: pd.Datet
     ink = palette().ink
     for name in _HEIGHTS:
         if name in axes:
-            axes[name].axvspan(window[0] - 0.5, window[1] + 0.5, color=ink, alpha=0.08, linewidth=0, zorder=0)
+            if name != "features":  # a strip's colours are to be read, and show where the window is
+                axes[name].axvspan(
+                    window[0] - 0.5, window[1] + 0.5, color=ink, alpha=0.08, linewidth=0, zorder=0
+                )
             axes[name].axvline(window[1], color=ink, linewidth=0.9, linestyle=":", zorder=0.5)
     axes["price"].set_xlim(-0.5, max(len(dates), 8) - 0.5)
     label_bars(axes["equity"].xaxis, dates, len(dates))
