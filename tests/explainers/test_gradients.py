@@ -171,6 +171,12 @@ def test_a_caller_that_turned_gradients_off_gets_the_same(windows, mode):
         assert not torch.is_grad_enabled()
 
 
+def test_windows_made_where_gradients_are_off_are_explained():
+    with torch.inference_mode():
+        windows = hand_windows()
+    assert explain(Weighted(WEIGHT), windows, METHOD).scores.shape == (1, 3, 2)
+
+
 def test_neither_weights_nor_windows_are_left_changed(windows):
     model, bars = build_model("transformer", windows), windows.bars.clone()
     model.embedding.weight.grad = torch.ones_like(model.embedding.weight)
