@@ -54,7 +54,7 @@ export class MoneyView extends BarView {
     this.paintEquity(ctx, panes.equity, place, shown, theme);
     const { decision } = this.props;
     if (decision >= range.first && decision <= range.last) drawUpright(ctx, panes, place.x(decision), theme.ink, [2, 3]);
-    drawHeader(ctx, size, "Position and equity", "", theme);
+    drawHeader(ctx, size, "Position, and equity [start = 100]", "", theme);
     const keys = [["buy and hold", theme.muted, [5, 3]], ["strategy", theme.accent, []]];
     drawKeys(ctx, keys, panes.equity.left + panes.equity.width, 12, theme);
   }
@@ -123,7 +123,7 @@ export class MoneyView extends BarView {
     const log = low > 0 && high / low > LOG_FROM;
     const air = 0.06 * (high - low) || 1;
     const scale = log ? valueScale(pane, low / 1.06, high * 1.06, true) : valueScale(pane, low - air, high + air);
-    drawFrame(ctx, pane, scale, `equity [start = 100${log ? ", log" : ""}]`, theme);
+    drawFrame(ctx, pane, scale, log ? "equity [log]" : "equity", theme);
     ctx.save();
     clipTo(ctx, pane);
     this.paintCurve(ctx, benchmark, scale, place, shown, theme.muted, [5, 3]);
