@@ -1,6 +1,7 @@
 """`python3 -m workbench` from the outside, and what it does before there is an environment."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -57,7 +58,7 @@ def test_an_old_python_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch, c
 def test_before_the_environment_only_the_standard_library_is_imported():
     code = (
         "import sys, workbench.__main__, workbench.commands, workbench.doctor, workbench.installation, "
-        "workbench.runs.job\n"
+        "workbench.runs.job, workbench.runs.app\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
     )
     answer = bare("-c", code)
@@ -199,6 +200,25 @@ def test_jupyterlab_opens_the_notebooks_with_this_kernel_only(becomes):
     assert command[-1] == "--no-browser"
     assert f"--ServerApp.root_dir={ROOT / 'notebooks'}" in command
     assert "--ServerApp.kernel_spec_manager_class=workbench.runs.kernels.EnvironmentKernels" in command
+
+
+def test_jupyterlab_asks_nobody_for_news_and_keeps_widgets_pictures(becomes):
+    commands.dispatch(["lab"])
+    command = becomes[0][0]
+    assert "--LabApp.news_url=None" in command
+    assert "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in command
+    assert "--LabApp.extension_manager=readonly" in command
+    [folder] = [word.partition("=")[2] for word in command if word.startswith("--LabApp.app_settings_dir=")]
+    overrides = json.loads((Path(folder) / "overrides.json").read_text())
+    assert overrides["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": True}
+    assert overrides["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+
+
+def test_a_misspelt_option_of_app_is_told_before_anything_is_installed():
+    answer = bare("-m", "workbench", "app", "--prot", "8080")
+    assert answer.returncode == 2
+    assert "unrecognized arguments: --prot" in answer.stderr
+    assert "--no-browser" in bare("-m", "workbench", "app", "--help").stdout
 
 
 def test_a_command_becomes_another_with_this_package_first_in_its_path(tmp_path: Path):

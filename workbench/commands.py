@@ -24,9 +24,11 @@ usage: python3 -m workbench COMMAND …
   test    run the tests; what follows goes to pytest
           python3 -m workbench test -k rollout
   lab     open the notebooks in JupyterLab; what follows goes to JupyterLab
+  app     serve the Explorer as a web page, on this machine only
+          python3 -m workbench app --port 8866 --theme dark
   doctor  say what is there and what is missing; fails if 'run' could not work
 
-The first 'run', 'test' or 'lab' makes an environment in .venv (some minutes, about 2 GB) and later
+The first 'run', 'test', 'lab' or 'app' makes an environment in .venv (some minutes, about 2 GB) and later
 ones use it. WORKBENCH_ENV=current uses the Python at hand with the packages that it has.
 """
 
@@ -70,16 +72,33 @@ def test(arguments: list[str]) -> int:
 
 
 def lab(arguments: list[str]) -> int:
-    """Open JupyterLab on the notebooks, with this environment's kernel and no other."""
+    """Open JupyterLab on the notebooks, with this environment's kernel and no other.
+
+    It asks nobody for news or newer versions, and a notebook that is saved keeps its widgets' last picture
+    (`runs/lab/overrides.json`: defaults, so what the user sets in JupyterLab stays).
+    """
     again = enter([], ["lab", *arguments])
     if again is not None:
         return again
     settings = [
+        f"--LabApp.app_settings_dir={ROOT / 'workbench' / 'runs' / 'lab'}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",  # the other one asks PyPI
         f"--ServerApp.root_dir={ROOT / 'notebooks'}",
         "--ServerApp.kernel_spec_manager_class=workbench.runs.kernels.EnvironmentKernels",
         "--KernelManager.transport_encryption=auto",
     ]
     return become([sys.executable, "-m", "jupyterlab", *settings, *arguments])
+
+
+def app(arguments: list[str]) -> int:
+    """Serve the Explorer as a web page."""
+    from workbench.runs.app import parse, run_app
+
+    options = parse(arguments)
+    again = enter([], ["app", *arguments])
+    return run_app(options, ROOT) if again is None else again
 
 
 def doctor(arguments: list[str]) -> int:
@@ -95,7 +114,13 @@ def doctor(arguments: list[str]) -> int:
     return examine(place, sys.stdout.write)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"run": run, "test": test, "lab": lab, "doctor": doctor}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": run,
+    "test": test,
+    "lab": lab,
+    "app": app,
+    "doctor": doctor,
+}
 
 
 def enter(extras: list[str], arguments: list[str]) -> int | None:
