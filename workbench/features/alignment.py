@@ -1,7 +1,7 @@
 """Bringing features and labels onto one ticker-major table of bars."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ __all__ = [
     "check_same_source",
     "label_bars",
     "label_recipe",
-    "provenance_of",
     "stack_bars",
     "window_ends",
 ]
@@ -90,26 +89,6 @@ def label_recipe(labels: pd.Series) -> LabelRecipe:
                 f"Got {sorted(set(known.tolist()))[:6]}."
             )
     return recipe
-
-
-def provenance_of(features: pd.DataFrame, labels: pd.Series) -> dict[str, Any]:
-    """Return where the prices came from, and how the windows are made of them again.
-
-    To the prices' own provenance it adds `bars`, first and last; `features`, as `make_features` told; and
-    `labels`, as `label_moves` or `forward_return` did. What was made in another way tells nothing.
-    """
-    dates, _ = keys_of(features.index)
-    first, last = (moment.isoformat() for moment in dates.sort_values()[[0, -1]])
-    told: dict[str, Any] = {"bars": {"first": first, "last": last}}
-    if "features" in features.attrs:
-        told["features"] = dict(features.attrs["features"])
-    attrs = labels.attrs
-    if {"threshold", "scale"} <= attrs.keys():
-        options = {name: attrs[name] for name in ("horizon", "threshold", "scale")}
-        told["labels"] = {"kind": "label_moves", **options}
-    elif labels.name == "forward_return":
-        told["labels"] = {"kind": "forward_return", "horizon": attrs["horizon"]}
-    return {**features.attrs.get("provenance", {}), **told}
 
 
 def stack_bars(features: pd.DataFrame) -> Bars:

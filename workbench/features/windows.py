@@ -15,11 +15,11 @@ from workbench.features.alignment import (
     check_same_source,
     label_bars,
     label_recipe,
-    provenance_of,
     stack_bars,
     window_ends,
 )
 from workbench.features.overview import headline, overview
+from workbench.features.recipes import provenance_of, with_split
 from workbench.features.rows import Rows, even_step, resolve
 from workbench.features.splits import Cut, purged_split, timestamp
 
@@ -232,15 +232,9 @@ class Windows:
         """
         parts = purged_split(self.dates, self.label_dates, first, second)
         train, valid, test = (self[part] for part in parts)
-        begins = [
-            moment.isoformat() for part in (valid, test) for moment in part.dates[:1]
-        ]  # they go by date
-        told = {**self.provenance, "split": dict(zip(("valid", "test"), begins, strict=True))}
-        return (
-            replace(train, provenance=told),
-            replace(valid, provenance=told),
-            replace(test, provenance=told),
-        )
+        told = with_split(self.provenance, valid.dates, test.dates)
+        train, valid, test = (replace(part, provenance=told) for part in (train, valid, test))
+        return train, valid, test
 
     def _nearest(self, moment: pd.Timestamp, mine: np.ndarray) -> str:
         if not mine.any():
