@@ -159,6 +159,16 @@ def test_the_class_chosen_and_what_happened_are_written(bars, window, shown):
     assert "not known yet" in said
 
 
+@pytest.mark.parametrize(
+    ("part", "said"), [("train", "trained on"), ("valid", "chosen by"), ("test", "test")]
+)
+def test_the_part_of_the_training_is_named(bars, window, shown, part, said, readable):
+    picture = plots.moment(bars, window, replace(shown, part=part))
+    assert said in words(picture)
+    assert said not in words(plots.moment(bars, window, replace(shown, model="")))
+    readable(picture)
+
+
 def test_a_forecast_is_written_as_a_return(bars, window, shown):
     forecast = replace(shown, probabilities=pd.Series([0.004], ["forecast"]), horizon=5)
     assert "Forecast: +0.40 % over 5 bars" in words(plots.moment(bars, window, forecast))
@@ -251,6 +261,7 @@ def test_few_colours_are_near_the_ones_drawn(bars, window, shown):
         ({"scores": np.ones(LOOKBACK + 1)}, r"scores must be of one window, \(40,\).*Got \(41,\)"),
         ({"scores": np.ones((1, LOOKBACK, 2))}, r"Got \(1, 40, 2\)"),
         ({"scores": np.ones((LOOKBACK, 2)), "null": None, "feature_names": ["a"]}, "must be 2 names.*Got 1"),
+        ({"part": "exam"}, "must be one of '', 'train', 'valid', 'test'. Got 'exam'"),
         ({"null": np.ones(3)}, r"null must have one value for each of 40 bars"),
         ({"weights": np.ones((4, 40, 40))}, r"heads fused: \(query, key\). Got \(4, 40, 40\)"),
     ],

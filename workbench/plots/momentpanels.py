@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from workbench.plots.barticks import label_bars
 from workbench.plots.candles import draw_prices, rising
 from workbench.plots.panels import bars, null_of, signed_bars
-from workbench.plots.style import MAGNITUDE, amounts, array, holds, named, palette, worded
+from workbench.plots.style import MAGNITUDE, amounts, array, holds, named, palette
 
 MOST_FEATURES = 12
 
@@ -57,6 +57,8 @@ class Moment:
         By date; equity and benchmark start from 100 where the backtest does.
     model
         What answered: "transformer, trained on AAPL to 2009".
+    part
+        Which part of the training the day belongs to: "train", "valid" or "test"; empty if it isn't known.
     """
 
     weights: ArrayLike | None = None
@@ -77,6 +79,7 @@ class Moment:
     equity: pd.Series | None = None
     benchmark: pd.Series | None = None
     model: str = ""
+    part: str = ""
 
 
 def say(ax: Axes, words: str) -> None:
@@ -170,9 +173,8 @@ def draw_weights(ax: Axes, bar: Axes, shown: Moment, bar_dates: pd.DatetimeIndex
     ax.tick_params(labelsize="small")
     if 0 <= shown.row < len(weights):
         ax.axhspan(shown.row - 0.5, shown.row + 0.5, fill=False, edgecolor="#ffffff", linewidth=1.2)
-    ax.set_title(
-        worded(3.2, shown.weights_title or "Attention"), loc="left", fontsize="small", pad=4, parse_math=False
-    )
+    title = "\n".join(textwrap.wrap(shown.weights_title or "Attention", 44))
+    ax.set_title(title, loc="left", fontsize="small", pad=4, parse_math=False)
 
 
 def _cell_dates(bar_dates: pd.DatetimeIndex, cells: int, block: int) -> pd.DatetimeIndex | None:

@@ -30,6 +30,12 @@ _LEFT, _MIDDLE, _RIGHT = (1.1, 6.45), (7.75, 10.45), (10.57, 10.69)
 _GAP, _LINE, _FOOT = 0.09, 0.145, 0.62
 _LETTERS = 17.5  # of the small size on an inch
 _HEIGHTS = {"price": 2.3, "volume": 0.6, "scores": 1.1, "features": 0.0, "position": 0.45, "equity": 0.95}
+_PARTS = {
+    "": "",
+    "train": ", a day that the model was trained on",
+    "valid": ", a day that its weights were chosen by",
+    "test": ", a test day",
+}
 
 
 class Picture(Figure):
@@ -138,7 +144,9 @@ def _titles(prices: pd.DataFrame, bar_dates: pd.DatetimeIndex, shown: Moment) ->
     provenance = provenance_of(prices)
     ticker, *facts = bars_facts(provenance)
     when = f"{bar_dates[-1]:%d %b %Y %H:%M}".removesuffix(" 00:00")
-    head = worded(_WIDTH, f"{ticker}: the decision of {when}", provenance=provenance)
+    if shown.part not in _PARTS:
+        raise ValueError(f"part must be one of {', '.join(map(repr, _PARTS))}. Got {shown.part!r}.")
+    head = worded(_WIDTH, f"{ticker}: the decision of {when}{_PARTS[shown.part]}", provenance=provenance)
     told = " · ".join(filter(None, [*facts, shown.model]))
     return [" ".join(head.splitlines()), *textwrap.wrap(told, int(_LETTERS * _WIDTH))]
 
