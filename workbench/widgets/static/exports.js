@@ -2,8 +2,8 @@ import { dateText } from "./axes.js";
 import { themeOf } from "./paint.js";
 import { SvgContext } from "./svg.js";
 
-const GAP = 12;
-const LINE = 17;
+const FRAME_GAP = 12;
+const TEXT_LINE = 17;
 
 /** Save `content` under a name as the browser saves downloads. */
 export function download(name, content, type) {
@@ -30,10 +30,10 @@ function plan(views, lines, root) {
       const box = view.element.getBoundingClientRect();
       return { view, x: box.left - origin.left, y: box.top - origin.top, width: box.width, height: box.height };
     });
-  const top = Math.min(...placed.map(({ y }) => y)) - GAP;
+  const top = Math.min(...placed.map(({ y }) => y)) - FRAME_GAP;
   for (const place of placed) place.y -= top;
   const bottom = Math.max(...placed.map(({ y, height }) => y + height));
-  return { placed, lines, width: origin.width, bottom, height: bottom + GAP + LINE * lines.length + GAP };
+  return { placed, lines, width: origin.width, bottom, height: bottom + FRAME_GAP + TEXT_LINE * lines.length + FRAME_GAP };
 }
 
 function compose(ctx, { placed, lines, width, bottom, height }, theme) {
@@ -50,7 +50,7 @@ function compose(ctx, { placed, lines, width, bottom, height }, theme) {
   ctx.font = `12px ${theme.font}`;
   ctx.textAlign = "left";
   ctx.textBaseline = "alphabetic";
-  lines.forEach((line, i) => ctx.fillText(line, GAP, bottom + GAP + LINE * (i + 1) - 4));
+  lines.forEach((line, i) => ctx.fillText(line, FRAME_GAP, bottom + FRAME_GAP + TEXT_LINE * (i + 1) - 4));
 }
 
 /** Everything on show as an SVG text. */
