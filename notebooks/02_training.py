@@ -159,4 +159,17 @@ print(*sorted(file.name for file in folder.iterdir()))
 print("same answers:", wb.predict(wb.load_model(folder, test), test).equals(forecast))
 
 # %% [markdown]
+# In JupyterLab, saved models can be chosen from a list, with what is known of each: the ones kept here, and the small
+# ones that come along.
+
+# %%
+picker = wb.RunPicker(MODELS, run=folder.name)
+picker
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("chosen:", picker.path.name)
+print("same answers:", wb.predict(wb.load_model(picker.path, test), test).equals(forecast))
+
+# %% [markdown]
 # **Next:** notebook 3 asks what this model looks at.

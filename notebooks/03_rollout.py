@@ -20,7 +20,7 @@
 #
 # **Prerequisites.** Notebook 2 for the model; trained here if it is not there yet.
 #
-# **Time.** Under a minute to run, 20 minutes to read.
+# **Time.** Under a minute to run, 25 minutes to read.
 
 # %% tags=["parameters"]
 TICKER = "AAPL"
@@ -38,6 +38,7 @@ MODELS = "../runs/models"
 DAY = None  # a decision date of the test years; None takes the day of the largest fall
 
 # %%
+import ipywidgets
 import numpy as np
 import pandas as pd
 
@@ -113,6 +114,52 @@ axes = wb.plots.attribution(prices, one.scores[0], date, null=why.null, trust=on
 # **What to see.** Bars above the outline of the null were looked at more than an indifferent model would. The line
 # on *trust* is there to be read: these scores have not been tested for faithfulness, so they say where attention
 # went, not what moved the answer.
+#
+# ## To point at
+#
+# The same day as two widgets, linked in the browser by `jslink`: click a row of the heatmap, and the bars that it
+# looks at light up on the candles. They answer in JupyterLab; a saved notebook keeps a picture of each.
+
+# %%
+chart = wb.PriceChart(prices, why, date)
+chart.first = max(0, chart.bar - 99)  # the bars in view: near enough to see candles
+heatmap = wb.AttentionHeatmap(maps, day.bar_dates, provenance=prices.attrs["provenance"])
+link = ipywidgets.jslink((heatmap, "row_weights"), (chart, "lit"))
+chart
+
+# %%
+heatmap
+
+# %% [markdown]
+# ## Asked another way
+#
+# Rollout is one method of several, and takes no notice of what the answer was. Each says another thing:
+
+# %%
+wb.list_methods()[["what", "needs_attention", "by_feature", "signed"]]
+
+# %%
+other = wb.explain(model, day, method="gradient_x_input")
+by_feature = pd.DataFrame(other.scores[0], columns=other.feature_names)
+axes = wb.plots.attribution(prices, by_feature, date, trust=other.trust)
+
+# %% [markdown]
+# **What to see.** A cell is one feature of one bar: blue spoke for the class that the model chose, vermilion against
+# it. Rollout spread its shares; this method may lay nearly everything on a few bars. Two methods that disagree answer
+# two questions, or one of them is wrong. Neither was tested here, so neither is to be believed for looking sharper.
+#
+# ## All of it in one place
+#
+# The Explorer puts these pictures together, for any day, and lets you choose: layer, head, method, day.
+
+# %%
+explorer = wb.Explorer(model, windows, prices, history=history, date=date, folder=MODELS)
+explorer
+
+# %% [markdown]
+# **What to see.** Step through the days with ← and →, first with rollout, then with the other method. Does the picture
+# change with what the market did, or is it the same whatever happens? Bars that hardly leave the outline of the null
+# are no finding, on this day or on any other.
 #
 # ## Over all test years
 

@@ -160,5 +160,30 @@ axes = wb.plots.attention_by_outcome(outcome, provenance=prices.attrs["provenanc
 # Unless the interval leaves zero out and the shuffled outcomes rarely reach it, the model did not look elsewhere
 # when it won. Nor would that be a cause: it conditions on how things turned out.
 #
-# **From here.** `python3 -m workbench run -p TICKER MSFT` runs all four notebooks on another stock;
+# ## The costliest bar
+#
+# One bar cost more than any other. What did the model see when it decided, and how sure was it?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+costliest = money.returns.idxmin()
+date = test.dates[test.dates < costliest][-1]
+print(
+    f"{money.returns.min():.2%} on {costliest:%Y-%m-%d}; the last decision before it was of {date:%Y-%m-%d}"
+)
+
+# %%
+explorer = wb.Explorer(
+    model, windows, prices, history=history,
+    date=date, confidence=confidence, cost_bps=COST_BPS, fill=FILL, folder=MODELS,
+)  # fmt: skip
+explorer
+
+# %% [markdown]
+# **What to see.** The probabilities on the day before, the position, and the move that followed. If the probabilities
+# were as near to each other as on any other day, the loss was no mistake that could be learned from: the model did
+# not know, and was told to take a side. One day proves nothing, the worst one least of all, for it was chosen by how
+# it turned out.
+#
+# **From here.** `python3 -m workbench run -p TICKER MSFT` runs all the notebooks on another stock;
 # `-p SOURCE synthetic -p TICKER LAG5-SNR2` on a market with a known cause.

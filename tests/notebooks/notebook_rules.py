@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 MACHINE = re.compile(r"(?<![\w.])(/root/|/home/|/tmp/|/work/|/Users/|/private/|/opt/|[A-Z]:\\{1,2}Users)")
 OPENING = ("goal", "prerequisites", "time")
 CHECKED = "# NBVAL_CHECK_OUTPUT"
+LIVE = "application/vnd.jupyter.widget-view+json"
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -45,6 +46,20 @@ def ill_described(notebook: NotebookNode) -> list[str]:
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             faults.append("it was run with other parameters than its own")
+    return faults
+
+
+def live_widgets(notebook: NotebookNode) -> list[str]:
+    """A widget is kept as its picture: without a kernel, a view of it says 'model not found'."""
+    faults = []
+    for cell in code_cells(notebook):
+        kinds = [output.get("data", {}) for output in cell.outputs]
+        if any(LIVE in data for data in kinds):
+            faults.append(
+                f"cell [{cell.execution_count}] keeps the view of a widget; only its picture can be shown"
+            )
+        if any(set(data) == {"text/plain"} and "object at 0x" in data["text/plain"] for data in kinds):
+            faults.append(f"cell [{cell.execution_count}] shows an object that has no picture")
     return faults
 
 
@@ -97,7 +112,7 @@ def defined_twice(notebooks: Iterable[tuple[str, NotebookNode]]) -> list[str]:
 def all_faults(path: Path) -> list[str]:
     """What is wrong with the notebook at `path`, or with its twin."""
     notebook = nbformat.read(path, as_version=4)
-    rules = (not_executed, ill_described, leaked_paths, no_parameters, no_opening)
+    rules = (not_executed, ill_described, live_widgets, leaked_paths, no_parameters, no_opening)
     return [fault for rule in rules for fault in rule(notebook)] + unpaired(notebook, path)
 
 

@@ -69,6 +69,16 @@ def widgets(notebook: NotebookNode) -> None:
     notebook.metadata["widgets"] = {}
 
 
+def view_of_a_widget(notebook: NotebookNode) -> None:
+    view = {rules.LIVE: {"model_id": "0f"}, "image/png": "iVBOR"}
+    notebook.cells[2].outputs.append(new_output("display_data", view))
+
+
+def widget_without_a_picture(notebook: NotebookNode) -> None:
+    text = {"text/plain": "<workbench.widgets.explorer.Explorer object at 0x7f>"}
+    notebook.cells[2].outputs.append(new_output("display_data", text))
+
+
 def other_kernel(notebook: NotebookNode) -> None:
     notebook.metadata["kernelspec"]["name"] = "my-env"
 
@@ -109,6 +119,8 @@ def no_goal(notebook: NotebookNode) -> None:
         failed,
         lost_print,
         widgets,
+        view_of_a_widget,
+        widget_without_a_picture,
         other_kernel,
         injected,
         printed_path,

@@ -17,6 +17,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # Small enough for a few seconds each. "{folder}" is one folder that all of them share.
 QUICK = {"START": "2007-01-01", "LOOKBACK": 20, "EPOCHS": 2, "MODELS": "{folder}/models"}
 SMALL: dict[str, dict[str, object]] = {
+    "00_tour": {"DATE": "2008-09-29"},
     "01_market": {"START": "2007-01-01", "LOOKBACK": 20},
     "02_training": QUICK,
     "03_rollout": QUICK,
@@ -61,6 +62,11 @@ def test_it_knows_nothing_of_the_machine_it_was_run_on(path: Path):
 
 
 @each
+def test_its_widgets_are_pictures(path: Path):
+    assert rules.live_widgets(nbformat.read(path, as_version=4)) == []
+
+
+@each
 def test_it_opens_with_a_title_a_goal_and_its_parameters(path: Path):
     notebook = nbformat.read(path, as_version=4)
     assert rules.no_opening(notebook) + rules.no_parameters(notebook) == []
@@ -95,6 +101,8 @@ def test_it_runs_with_small_parameters(path: Path, folder: Path):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize(("stem", "data"), [
+    ("00_tour", "synthetic"),
+    ("00_tour", "csv"),
     ("01_market", "hourly"),
     ("01_market", "csv"),
     ("02_training", "csv"),
