@@ -1,0 +1,72 @@
+"""Prices and windows made by what the provenance of other windows tells."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.features.indicators import make_features
+from workbench.features.windows import Windows
+from workbench.market.frame import PriceError, SourceError
+from workbench.market.loading import load_panel, load_prices
+from workbench.market.sources import SOURCES
+from workbench.training.reopening import LABELS
+
+
+def prices_of(windows: Windows) -> pd.DataFrame:
+    """Load the prices that windows were made from, as their provenance names them.
+
+    Raises
+    ------
+    ValueError
+        They can't be had, or are no longer the same: pass prices.
+    """
+    told, first, last = windows.provenance, windows.bar_index.min(), windows.bar_index.max()
+    if not {"source", "ticker", "interval"} <= told.keys() or told["source"] not in SOURCES:
+        raise ValueError(
+            "The windows don't say where their prices come from, so they can't be loaded: "
+            "pass them as Explorer(model, windows, prices)."
+        )
+    ticker: Any = told["ticker"]
+    load: Any = load_prices if isinstance(ticker, str) else load_panel
+    try:
+        return load(ticker, told["source"], first, last, told["interval"])
+    except (PriceError, SourceError, OSError) as error:
+        raise ValueError(
+            f"The prices of {ticker} could not be loaded from {told['source']}: {error} "
+            "Pass them as Explorer(model, windows, prices)."
+        ) from error
+
+
+def windows_like(windows: Windows, prices: pd.DataFrame) -> Windows:
+    """Cut the prices of another ticker into windows made as these were, as far as their provenance tells.
+
+    Raises
+    ------
+    ValueError
+        They hold columns that `make_features` doesn't give for these prices.
+    """
+    names, told = list(windows.feature_names), windows.provenance
+    made = make_features(prices, told.get("features", {}).get("zscore"))
+    missing = [name for name in names if name not in made.columns]
+    if missing:
+        raise ValueError(
+            f"The model reads {', '.join(missing[:4])}, which make_features doesn't give for these prices. "
+            "Open another Explorer with the windows and prices of that ticker."
+        )
+    return Windows.of(made.loc[:, names], _labels_like(windows, prices), windows.lookback)
+
+
+def _labels_like(windows: Windows, prices: pd.DataFrame) -> pd.Series:
+    told = dict(windows.provenance.get("labels", {}))
+    if told:
+        return LABELS[told.pop("kind")](prices, **told)
+    # How the user labelled isn't known, so neither are the moves of another ticker; its returns are.
+    labels = pd.Series(np.nan, index=prices.index, name="unknown")
+    labels.attrs = {
+        "task": windows.task,
+        "horizon": windows.horizon,
+        "classes": list(windows.classes),
+        "provenance": prices.attrs.get("provenance", {}),
+    }
+    return labels
