@@ -35,7 +35,9 @@ def test_modules_come_once_and_after_what_they_need(tmp_path: Path) -> None:
 
 def test_a_name_used_by_two_modules_is_refused(tmp_path: Path) -> None:
     folder = _write(
-        tmp_path, a='import { b } from "./b.js";\nconst size = 1;\n', b="const size = 2;\nexport const b = 1;\n"
+        tmp_path,
+        a='import { b } from "./b.js";\nconst size = 1;\n',
+        b="const size = 2;\nexport const b = 1;\n",
     )
     with pytest.raises(ValueError, match=r"size is a top-level name of b\.js and of a\.js"):
         script("a.js", folder)
@@ -84,7 +86,8 @@ def test_a_missing_module_is_named_with_its_reader(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [file.name for file in sorted(STATIC.glob("*.js")) if "export default" in file.read_text("utf-8")]
+    "entry",
+    [file.name for file in sorted(STATIC.glob("*.js")) if "export default" in file.read_text("utf-8")],
 )
 def test_every_entry_is_one_module_that_node_can_parse(entry: str) -> None:
     text = script(entry)
@@ -93,7 +96,9 @@ def test_every_entry_is_one_module_that_node_can_parse(entry: str) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
-    done = subprocess.run([node, "--check", "--input-type=module"], input=text, text=True, capture_output=True)
+    done = subprocess.run(
+        [node, "--check", "--input-type=module"], input=text, text=True, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
 
 

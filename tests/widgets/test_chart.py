@@ -65,7 +65,9 @@ def test_bar_and_date_follow_each_other(prices: pd.DataFrame) -> None:
 
 
 def test_intraday_dates_carry_their_time_in_utc() -> None:
-    dates = pd.date_range("2024-03-01 14:30", periods=50, freq="15min", tz="America/New_York").tz_convert("UTC")
+    dates = pd.date_range("2024-03-01 14:30", periods=50, freq="15min", tz="America/New_York").tz_convert(
+        "UTC"
+    )
     chart = PriceChart(pd.DataFrame({"close": np.arange(1.0, 51.0)}, dates))
     assert chart.facts["intraday"]
     chart.date = "2024-03-01 19:50"
@@ -86,7 +88,9 @@ def test_intraday_dates_carry_their_time_in_utc() -> None:
         ("lit", b"abc", "float32"),
     ],
 )
-def test_values_out_of_range_are_refused_in_words(prices: pd.DataFrame, trait: str, value: Any, words: str) -> None:
+def test_values_out_of_range_are_refused_in_words(
+    prices: pd.DataFrame, trait: str, value: Any, words: str
+) -> None:
     chart = PriceChart(prices)
     before = getattr(chart, trait)
     with pytest.raises(traitlets.TraitError) as caught:
@@ -133,8 +137,10 @@ def test_of_a_panels_explanation_only_the_prices_own_windows_are_taken(prices: p
 
 def test_an_explanation_of_other_prices_is_refused(prices: pd.DataFrame) -> None:
     scores = np.full((1, 30), 1 / 30)
-    with pytest.raises(ValueError, match="must be of the prices' one asset, AAPL. Got windows of IBM"):
-        PriceChart(prices, _explained(pd.DatetimeIndex(prices.index)[[50]], scores, tickers=np.array(["IBM"])))
+    with pytest.raises(ValueError, match=r"must be of the prices' one asset, AAPL\. Got windows of IBM"):
+        PriceChart(
+            prices, _explained(pd.DatetimeIndex(prices.index)[[50]], scores, tickers=np.array(["IBM"]))
+        )
     with pytest.raises(ValueError, match="1 of its 1 windows do not, the first on 2030-01-01"):
         PriceChart(prices, _explained(pd.DatetimeIndex(["2030-01-01"]), scores))
     with pytest.raises(ValueError, match="30 bars or more from their start"):

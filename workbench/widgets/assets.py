@@ -81,8 +81,8 @@ def _check_form(name: str, text: str, entry: bool) -> None:
         odd = _DEFAULT.search(text)
     if odd is not None:
         raise ValueError(
-            f'{name}: expected `import {{ X }} from "./x.js";` on one line and `export` before class, function '
-            f"or const, and `export default` in entries alone. Got {odd.group()!r}."
+            f'{name}: expected `import {{ X }} from "./x.js";` on one line and `export` before class, '
+            f"function or const, and `export default` in entries alone. Got {odd.group()!r}."
         )
 
 
@@ -102,4 +102,6 @@ def _check_names(order: dict[str, str]) -> None:
         for words, needed in _IMPORT.findall(text):
             absent = {word.strip() for word in words.split(",")} - exported[needed]
             if absent:
-                raise ValueError(f"{name} imports {', '.join(sorted(absent))}, which {needed} does not export.")
+                raise ValueError(
+                    f"{name} imports {', '.join(sorted(absent))}, which {needed} does not export."
+                )

@@ -10,10 +10,9 @@ import pandas as pd
 import traitlets
 
 from workbench.explainers.explanation import Explanation
-from workbench.explainers.methods import METHODS
-from workbench.market.frame import COLUMNS
 from workbench.widgets.assets import script, style
-from workbench.widgets.mapdata import intraday, milliseconds
+from workbench.widgets.chartdata import bar_of, facts_of, of_prices, packed_bars, packed_scores
+from workbench.widgets.mapdata import intraday
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,17 +108,19 @@ class PriceChart(anywidget.AnyWidget):
 
         check_one_asset(prices)
         dates = dates_of(prices)
-        explained = None if explanation is None else _of_prices(explanation, prices, dates)
-        rows = np.empty(0, np.int32) if explained is None else dates.get_indexer(explained.dates).astype("<i4")
+        explained = None if explanation is None else of_prices(explanation, prices, dates)
+        rows = (
+            np.empty(0, np.int32) if explained is None else dates.get_indexer(explained.dates).astype("<i4")
+        )
         bar = int(rows.max()) if len(rows) else len(dates) - 1
-        bar = bar if date is None else _bar_of(dates, date)
+        bar = bar if date is None else bar_of(dates, date)
         last = min(len(dates) - 1, bar + _AFTER)
         self._prices, self._dates = prices, dates
         with self.hold_sync():
-            self.bars = _packed_bars(prices, dates)
+            self.bars = packed_bars(prices, dates)
             self.rows = rows.tobytes()
-            self.scores, self.none, told = _packed_scores(explained)
-            self.facts = {**_facts_of(prices, dates), **told}
+            self.scores, self.none, told = packed_scores(explained)
+            self.facts = {**facts_of(prices, dates), **told}
             self.span, self.lit = [], b""
             self.first, self.last = max(0, last - VISIBLE + 1), last
             self.bar, self.date = bar, self._text(bar)
@@ -159,14 +160,14 @@ class PriceChart(anywidget.AnyWidget):
 
     @traitlets.validate("date")
     def _checked_date(self, proposal: Any) -> str:
-        return self._text(_bar_of(self._dates, proposal["value"]))
+        return self._text(bar_of(self._dates, proposal["value"]))
 
     @traitlets.validate("span")
     def _checked_span(self, proposal: Any) -> list[str]:
         span = proposal["value"]
         if len(span) not in (0, 2):
             raise traitlets.TraitError(f"span must hold two dates, or none: []. Got {span}.")
-        return [self._text(bar) for bar in sorted(_bar_of(self._dates, date) for date in span)]
+        return [self._text(bar) for bar in sorted(bar_of(self._dates, date) for date in span)]
 
     @traitlets.validate("lit")
     def _checked_lit(self, proposal: Any) -> bytes:
@@ -184,7 +185,7 @@ class PriceChart(anywidget.AnyWidget):
 
     @traitlets.observe("date")
     def _follow_date(self, change: Any) -> None:
-        self.bar = _bar_of(self._dates, change["new"])
+        self.bar = bar_of(self._dates, change["new"])
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
         """Return the widget and, for where none runs, its picture as it is now."""
@@ -195,83 +196,3 @@ class PriceChart(anywidget.AnyWidget):
         self.snapshot().savefig(file, format="png", dpi=DPI)
         picture = base64.b64encode(file.getvalue()).decode("ascii")
         return {**bundle[0], "image/png": picture}, bundle[1]
-
-
-def _bar_of(dates: pd.DatetimeIndex, date: Any) -> int:
-    """Return the bar of a date, or the last one before it; a day without a time means its last bar."""
-    try:
-        stamp = pd.Timestamp(date)
-    except (TypeError, ValueError) as error:
-        raise traitlets.TraitError(f"date must be a date, such as '2011-08-08'. Got {date!r}.") from error
-    if not isinstance(stamp, pd.Timestamp):  # NaT
-        raise traitlets.TraitError("date must be a date, such as '2011-08-08'. Got a missing one.")
-    zone = dates.tz
-    stamp = stamp.tz_localize(zone) if stamp.tz is None else stamp.tz_convert(zone or "UTC")
-    stamp = stamp if zone is not None else stamp.tz_localize(None)
-    if isinstance(date, str) and ":" not in date:
-        stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
-    bar = int(dates.searchsorted(stamp, side="right")) - 1
-    if bar < 0:
-        raise traitlets.TraitError(
-            f"there is no bar at or before {date}: the prices go from {dates[0]:%Y-%m-%d} to "
-            f"{dates[-1]:%Y-%m-%d}. Choose a date among them."
-        )
-    return bar
-
-
-def _of_prices(explanation: Explanation, prices: pd.DataFrame, dates: pd.DatetimeIndex) -> Explanation:
-    """Return the windows of `explanation` that are of these prices; refuse one that has others only."""
-    ticker = prices.attrs.get("provenance", {}).get("ticker")
-    mine = explanation[explanation.tickers == ticker] if isinstance(ticker, str) else explanation
-    tickers = np.unique(mine.tickers)
-    if len(mine) == 0 or len(tickers) > 1:
-        there = ", ".join(map(str, np.unique(explanation.tickers)))
-        raise ValueError(
-            f"explanation must be of the prices' one asset, {ticker}. Got windows of {there}. "
-            "Explain windows made of these prices."
-        )
-    lookback = mine.scores.shape[1]
-    rows = dates.get_indexer(mine.dates) if dates.tz == mine.dates.tz else np.full(len(mine), -1)
-    if (rows < lookback - 1).any():
-        wrong = mine.dates[rows < lookback - 1]
-        raise ValueError(
-            f"explanation must end on bars of these prices, {lookback} bars or more from their start. "
-            f"{len(wrong)} of its {len(mine)} windows do not, the first on {wrong[0]}. "
-            "Give the prices that its windows were made of."
-        )
-    return mine
-
-
-def _packed_bars(prices: pd.DataFrame, dates: pd.DatetimeIndex) -> bytes:
-    missing = np.full(len(prices), np.nan)
-    columns = [prices[name].to_numpy(dtype="<f8") if name in prices else missing for name in COLUMNS]
-    return np.stack([milliseconds(dates), *columns]).astype("<f8").tobytes()
-
-
-def _packed_scores(explained: Explanation | None) -> tuple[bytes, bytes, dict[str, Any]]:
-    """Return scores (window, time) and null as bytes of float32, and what the browser must know of them."""
-    if explained is None:
-        return b"", b"", {"lookback": 0, "signed": False, "label": ""}
-    scores = explained.scores if explained.scores.ndim == 2 else explained.scores.sum(axis=2)
-    signed = bool((scores < 0).any())
-    method = METHODS.get(explained.method)
-    name = explained.method if method is None else method.label
-    shares = not signed and bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
-    told = {
-        "lookback": scores.shape[1],
-        "signed": signed,
-        "label": f"{name} of {explained.target}{', share [%]' if shares else ''}",
-    }
-    null = np.empty(0) if explained.null is None else explained.null
-    null = null.sum(axis=2) if null.ndim == 3 else null
-    return scores.astype("<f4").tobytes(), null.astype("<f4").tobytes(), told
-
-
-def _facts_of(prices: pd.DataFrame, dates: pd.DatetimeIndex) -> dict[str, Any]:
-    provenance = prices.attrs.get("provenance", {})
-    return {
-        "name": str(provenance.get("ticker", "")),
-        "unit": str(provenance.get("currency") or ""),
-        "synthetic": bool(provenance.get("synthetic", False)),
-        "intraday": intraday(dates),
-    }

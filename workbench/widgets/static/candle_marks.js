@@ -37,9 +37,11 @@ function hasCandles(bars, { first, last }) {
 export function drawPrices(ctx, bars, range, place, scale, theme) {
   ctx.save();
   if (!hasCandles(bars, range)) {
+    const closes = { low: bars.close, high: bars.close };
+    if (place.step < 0.5) drawExtremes(ctx, closes, range, place, scale, theme.up, 1);
     drawCloses(ctx, bars, range, place, scale, theme.up, 1.4);
   } else if (place.step < THINNEST_CANDLE) {
-    drawExtremes(ctx, bars, range, place, scale, theme.up);
+    drawExtremes(ctx, bars, range, place, scale, theme.up, 0.35);
     drawCloses(ctx, bars, range, place, scale, theme.up, 1.2);
   } else {
     for (const rising of [true, false]) drawCandlesOf(rising, ctx, bars, range, place, scale, theme);
@@ -90,15 +92,17 @@ function drawCloses(ctx, bars, range, place, scale, colour, width) {
   }
 }
 
-/** A line through yOf(bar), broken where that is not a number. */
-export function drawLine(ctx, { first, last }, place, yOf, colour, width) {
+/** A line through yOf(bar), broken where that is not a number; one bar a pixel where they are closer. */
+function drawLine(ctx, { first, last }, place, yOf, colour, width) {
   ctx.strokeStyle = colour;
   ctx.lineWidth = width;
   ctx.lineJoin = "round";
   ctx.beginPath();
+  const every = Math.max(1, Math.floor(1 / place.step));
   let drawing = false;
   for (let bar = first; bar <= last; bar += 1) {
     const y = yOf(bar);
+    if (drawing && Number.isFinite(y) && bar % every !== 0 && bar !== last) continue;
     if (Number.isFinite(y) && drawing) ctx.lineTo(place.x(bar), y);
     else if (Number.isFinite(y)) ctx.moveTo(place.x(bar), y);
     drawing = Number.isFinite(y);
@@ -107,9 +111,9 @@ export function drawLine(ctx, { first, last }, place, yOf, colour, width) {
 }
 
 /** The range from lowest low to highest high of the bars that share a pixel. */
-function drawExtremes(ctx, bars, range, place, scale, colour) {
+function drawExtremes(ctx, bars, range, place, scale, colour, alpha) {
   ctx.save();
-  ctx.globalAlpha = 0.35;
+  ctx.globalAlpha = alpha;
   ctx.fillStyle = colour;
   ctx.beginPath();
   eachPixel(range, place, (x, from, to) => {

@@ -6,7 +6,18 @@ import { drawPrices, drawVolumes, priceRange, volumeTop } from "./candle_marks.j
 import { clipTo, drawDates, drawFrame, drawHeader, drawUpright, drawWords, stackPanes, valueScale } from "./panes.js";
 import { arePercent, drawScoreCaption, drawScores, scoreFault, scoreScale, scoreText, shareInside } from "./score_marks.js";
 
-/** Prices and what they mean to a model; props, events and keys are listed in `price_chart.js`. */
+/**
+ * Prices and what they mean to a model. Props:
+ * - `bars` {dates, open, high, low, close, volume, intraday, name, synthetic, unit}, NaN for what is unknown;
+ * - `first`, `last`: the visible bars; `window`: [first, last] bar of what is explained, the last the decision;
+ * - `scores`, `none`: one a window bar, and what an indifferent model would show; `signed`, `scoreLabel`,
+ *   which holds "%" for shares; `message`: words instead of them;
+ * - `lit`, `litLabel`: weights over the window's bars that light candles up; `brush`: [from, to]; `hover`: a bar.
+ *
+ * Events: `hover` {bar}, `pick` {bar}, `brush` {span}, `zoom` {first, last}, `step` {by}, where ±Infinity means
+ * the ends. Keys: ← → Page Home End step; with Ctrl they move the cursor; Shift with ← → marks; + − zoom;
+ * Enter picks; Esc clears.
+ */
 export class CandleView extends BrushView {
   constructor(host, { label = "Prices", height = 440, className = "awb-candles" } = {}) {
     super(host, { label, height, className });

@@ -192,15 +192,15 @@ function wrapped(ctx, text, width) {
 
 /** An upright line through all panes at a bar. */
 export function drawUpright(ctx, panes, x, colour, dash) {
-  const all = Object.values(panes);
-  const lowest = all[all.length - 1];
   ctx.save();
   ctx.strokeStyle = colour;
   ctx.lineWidth = 1;
   ctx.setLineDash(dash);
   ctx.beginPath();
-  ctx.moveTo(crisp(x), all[0].top);
-  ctx.lineTo(crisp(x), lowest.top + lowest.height);
+  for (const pane of Object.values(panes)) {
+    ctx.moveTo(crisp(x), pane.top);
+    ctx.lineTo(crisp(x), pane.top + pane.height);
+  }
   ctx.stroke();
   ctx.restore();
 }
