@@ -1,77 +1,14 @@
-"""The methods that `explain` knows, each with what a reader must know to choose one."""
+"""The methods that `explain` knows, in the order a menu shows them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from workbench.explainers.batches import rollout_pass
 from workbench.explainers.gradients import gradient_pass
+from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.rollouts import RolloutOptions
-from workbench.explainers.watching import Watch
-from workbench.features.windows import Windows
 from workbench.models.registry import one_of
 
 __all__ = ["METHODS", "Method", "Question", "Scored", "list_methods", "method_of"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a method is asked: of which windows, about which answer, how, and who watches."""
-
-    model: nn.Module
-    windows: Windows
-    target: str | None
-    watch: Watch
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a method answers: the fields of `Explanation` that depend on it, and the model's raw outputs."""
-
-    scores: Float[np.ndarray, "window time"] | Float[np.ndarray, "window time feature"]
-    outputs: Float[Tensor, "window output"]
-    target: str
-    null: Float[np.ndarray, "..."] | None = None
-    options: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to explain.
-
-    Attributes
-    ----------
-    name, label, what
-        How it is asked for, what a menu shows, and a sentence.
-    run
-        Answers a `Question`.
-    needs_attention
-        It needs a model that attends; others work for any network.
-    targets
-        It explains one class, or a forecast; others take no target.
-    by_feature
-        Its scores are (window, time, feature); others are (window, time).
-    signed
-        Its scores push the answer up or down; others are shares of one.
-    slow
-        It takes many passes of the model a window, not one.
-    """
-
-    name: str
-    label: str
-    what: str
-    run: Callable[[Question], Scored]
-    needs_attention: bool
-    targets: bool
-    by_feature: bool
-    signed: bool
-    slow: bool = False
 
 
 def list_methods() -> pd.DataFrame:
@@ -121,28 +58,29 @@ def _gradient_x_input(question: Question) -> Scored:
     return Scored(scores.numpy(), outputs, target)
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            "rollout",
-            "Attention rollout",
-            "which bars the answer draws on, followed through all attention layers",
-            _rollout,
-            needs_attention=True,
-            targets=False,
-            by_feature=False,
-            signed=False,
-        ),
-        Method(
-            "gradient_x_input",
-            "Gradient × input",
-            "which values push one class, or the forecast, up or down, to first order",
-            _gradient_x_input,
-            needs_attention=False,
-            targets=True,
-            by_feature=True,
-            signed=True,
-        ),
-    )
-}
+FIRST: tuple[Method, ...] = (
+    Method(
+        "rollout",
+        "Attention rollout",
+        "which bars the answer draws on, followed through all attention layers",
+        _rollout,
+        needs_attention=True,
+        targets=False,
+        by_feature=False,
+        signed=False,
+    ),
+    Method(
+        "gradient_x_input",
+        "Gradient × input",
+        "which values push one class, or the forecast, up or down, to first order",
+        _gradient_x_input,
+        needs_attention=False,
+        targets=True,
+        by_feature=True,
+        signed=True,
+    ),
+)
+
+FAMILIES: tuple[tuple[Method, ...], ...] = (FIRST,)  # in the order a menu shows them
+
+METHODS: dict[str, Method] = {method.name: method for family in FAMILIES for method in family}

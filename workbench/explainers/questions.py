@@ -1,0 +1,67 @@
+"""What a way to explain is asked, what it answers, and what a reader must know to choose it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from workbench.explainers.watching import Watch
+from workbench.features.windows import Windows
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a method is asked: of which windows, about which answer, how, and who watches."""
+
+    model: nn.Module
+    windows: Windows
+    target: str | None
+    watch: Watch
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a method answers: the fields of `Explanation` that depend on it, and the model's raw outputs."""
+
+    scores: Float[np.ndarray, "window time"] | Float[np.ndarray, "window time feature"]
+    outputs: Float[Tensor, "window output"]
+    target: str
+    null: Float[np.ndarray, "..."] | None = None
+    options: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to explain.
+
+    Attributes
+    ----------
+    name, label, what
+        How it is asked for, what a menu shows, and a sentence.
+    run
+        Answers a `Question`.
+    needs_attention
+        It needs a model that attends; others work for any network.
+    targets
+        It explains one class, or a forecast; others take no target.
+    by_feature
+        Its scores are (window, time, feature); others are (window, time).
+    signed
+        Its scores push the answer up or down; others are shares of one.
+    slow
+        It takes many passes of the model a window, not one.
+    """
+
+    name: str
+    label: str
+    what: str
+    run: Callable[[Question], Scored]
+    needs_attention: bool
+    targets: bool
+    by_feature: bool
+    signed: bool
+    slow: bool = False
