@@ -10,6 +10,7 @@ from typing import Any
 from workbench.models.spec import ModelSpec
 from workbench.training.card import CARD, WEIGHTS, ModelFileError, read_card, spec_of
 
+UNKNOWN = datetime.fromtimestamp(0, UTC)
 MANY = 3  # tickers beyond this are counted, not named
 
 
@@ -20,7 +21,7 @@ class SavedModel:
     Attributes
     ----------
     key
-        The folder's name; where two of the listed folders hold the same name, the later one's parent is added.
+        The folder's name; where it is in two of the listed folders, the later one's parent is added.
     folder
         Where it lies, links resolved.
     kind
@@ -36,7 +37,7 @@ class SavedModel:
     best_epoch, epochs
         Which of how many epochs its weights are of; 0 if unknown.
     created
-        When it was saved.
+        When it was saved; 1970 if unknown.
     fault
         Why it cannot be used, in words; empty if nothing is known against it. The sha256 of the card is
         checked here, that of the weights when they are loaded.
@@ -54,7 +55,7 @@ class SavedModel:
     trained: str = ""
     best_epoch: int = 0
     epochs: int = 0
-    created: datetime = datetime.fromtimestamp(0, UTC)
+    created: datetime = UNKNOWN
     fault: str = ""
 
     @property
@@ -71,7 +72,7 @@ class SavedModel:
 
     @property
     def note(self) -> str:
-        """What sets it apart from others of the same label: when it was trained, its best epoch, or the fault."""
+        """What sets it apart from its like: when it was trained and its best epoch, or the fault."""
         if self.fault:
             return self.fault
         return f"{self.trained}, best epoch {self.best_epoch}" if self.best_epoch else self.trained
@@ -139,7 +140,9 @@ def _read(key: str, place: Path, home: Path) -> SavedModel:
     try:
         card = read_card(folder)
         if not (folder / WEIGHTS).exists():
-            raise ModelFileError(f"{folder} has a {CARD} but no {WEIGHTS}. Copy both, or train and save again.")
+            raise ModelFileError(
+                f"{folder} has a {CARD} but no {WEIGHTS}. Copy both, or train and save again."
+            )
         return _described(key, folder, card)
     except (ModelFileError, OSError) as error:
         fault = str(error)

@@ -69,7 +69,7 @@ class AttentionHeatmap(anywidget.AnyWidget):
     Examples
     --------
     >>> heatmap = AttentionHeatmap([np.full((2, 4, 4), 0.25)], head="max")
-    >>> heatmap.layer, heatmap.head, heatmap.values.shape
+    >>> heatmap.layer, heatmap.head, heatmap.weights.shape
     (0, 'max', (4, 4))
     """
 
@@ -136,10 +136,10 @@ class AttentionHeatmap(anywidget.AnyWidget):
             self.row = self.key = -1
 
     @property
-    def values(self) -> Float[np.ndarray, "query key"]:
+    def weights(self) -> Float[np.ndarray, "query key"]:
         """The shares that are shown: of the chosen layer, by the chosen head or over all heads."""
         layer = self._layers[self.layer]
-        if self.head not in FUSIONS and int(self.head) >= len(layer.weights):
+        if not self._drawable():
             raise ValueError(
                 f"{layer.name} has {len(layer.weights)} heads, counted from 0; it has no head {self.head}. "
                 "Choose another head, or another layer."
@@ -150,16 +150,19 @@ class AttentionHeatmap(anywidget.AnyWidget):
         """Draw what is chosen as a static picture."""
         from workbench.widgets.mappicture import draw_map
 
-        return draw_map(self.values, self._layers[self.layer], self.heading(), self._dates, self.top)
+        return draw_map(self.weights, self._layers[self.layer], self.heading(), self._dates, self.top)
 
-    def heading(self) -> str:
-        """Return the title of what is chosen, in words."""
+    def heading(self) -> list[str]:
+        """Return the title of what is chosen: what it is, then facts about it."""
         layer, over = self._layers[self.layer], self.head in FUSIONS
-        heads = f"{self.head} over {len(layer.weights)} heads" if over else f"head {self.head}"
-        parts = [self.title, f"Attention, layer {self.layer} ({layer.name})", heads]
+        facts = [f"{self.head} over {len(layer.weights)} heads" if over else f"head {self.head}"]
         if layer.block > 1:
-            parts.append(f"means over blocks of {layer.block} × {layer.block} bars")
-        return " · ".join(filter(None, parts))
+            facts.append(f"means over blocks of {layer.block} × {layer.block} bars")
+        what = f"Attention, layer {self.layer} ({layer.name})"
+        return [f"{self.title} · {what}" if self.title else what, *facts]
+
+    def _drawable(self) -> bool:
+        return self.head in FUSIONS or int(self.head) < len(self._layers[self.layer].weights)
 
     def _most_heads(self) -> int:
         return max(len(layer.weights) for layer in self._layers)
@@ -186,8 +189,8 @@ class AttentionHeatmap(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
         """Return the widget and, for where none runs, its picture as it is now."""
         bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
+        if bundle is None or not self._drawable():
+            return bundle
         file = BytesIO()
         self.snapshot().savefig(file, format="png", dpi=DPI)
         picture = base64.b64encode(file.getvalue()).decode("ascii")

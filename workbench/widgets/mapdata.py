@@ -63,11 +63,12 @@ def layers_of(maps: Any) -> list[MapLayer]:
 def _parts(maps: Any) -> tuple[list[Any], list[str], list[str]]:
     if hasattr(maps, "layers"):
         return list(maps.layers), [str(name) for name in maps.names], [str(kind) for kind in maps.kinds]
-    if hasattr(maps, "ndim") or not isinstance(maps, Sequence):
+    shape = getattr(maps, "shape", None)
+    if isinstance(maps, str) or shape is not None or not isinstance(maps, Sequence):
+        what = type(maps).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
         raise ValueError(
             "maps must be AttentionMaps or a list of arrays (head, query, key), one a layer. Got "
-            f"{type(maps).__name__}{f' of shape {tuple(maps.shape)}' if hasattr(maps, 'shape') else ''}. "
-            "Put a single layer into a list: [weights]."
+            f"{what}. Put a single layer into a list: [weights]."
         )
     arrays = list(maps)
     return arrays, [f"layer {i}" for i in range(len(arrays))], ["self"] * len(arrays)

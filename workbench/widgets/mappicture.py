@@ -16,7 +16,7 @@ WIDTH = 6.4  # inches
 def draw_map(
     values: Float[np.ndarray, "query key"],
     layer: MapLayer,
-    heading: str,
+    heading: list[str],
     dates: pd.DatetimeIndex | None,
     top: float | int,
 ) -> Figure:
@@ -35,8 +35,7 @@ def draw_map(
     over = bool(np.nanmax(values) > top) if np.isfinite(values).any() else False
     figure.colorbar(image, ax=ax, label=SHARE, extend="max" if over else "neither")
     when = "" if dates is None else f"window to {dates[-1]:%d %b %Y}"
-    head, *facts = heading.split(" · ")
-    figure.suptitle(worded(WIDTH, head, *facts, when), fontsize="medium", x=0.02, ha="left")
+    figure.suptitle(worded(WIDTH, *heading, when), fontsize="medium", x=0.02, ha="left")
     return figure
 
 

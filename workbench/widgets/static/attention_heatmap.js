@@ -21,9 +21,8 @@ class HeatmapWidget {
     host.append(this.root);
     this.view = new HeatmapView(this.root, { height: model.get("height") });
     this.note = document.createElement("p");
-    this.note.className = "awb-notice";
+    this.note.className = "awb-hidden"; // the picture shows it, this one speaks
     this.note.setAttribute("role", "alert");
-    this.note.hidden = true;
     this.root.append(this.note);
     this.view.on("row", ({ row, key }) => this.tell({ row, key }));
     this.view.on("hover", (cell) => this.hovered(cell));
@@ -106,7 +105,7 @@ class HeatmapWidget {
     const layer = this.layers[number];
     this.showControls(number, layer, head);
     const message = this.fault || this.refusal(number, layer, head);
-    this.say(message);
+    if (this.note.textContent !== message) this.note.textContent = message;
     if (message) {
       this.view.set({ values: null, message, hover: null });
       this.light(null, 0);
@@ -173,12 +172,6 @@ class HeatmapWidget {
     const bars = new Float32Array(weights ? layer.key_bars : 0).map((_, i) => weights[Math.floor(i / layer.block)]);
     this.model.set("row_weights", new DataView(bars.buffer));
     this.model.save_changes();
-  }
-
-  say(text) {
-    this.note.textContent = text;
-    this.note.dataset.kind = "error";
-    this.note.hidden = !text;
   }
 
   destroy() {

@@ -52,7 +52,7 @@ export function cellTicks(dates, cells, block, pixels) {
 
 /** t, t−10, t−20 … as many as fit. */
 function lagTicks(bars, pixels, at) {
-  const room = Math.max(1, Math.floor(pixels / 46));
+  const room = Math.max(2, Math.floor(pixels / 46));
   const step = LAG_TICKS.find((every) => bars / every <= room) ?? bars;
   const ticks = [];
   for (let lag = 0; lag < bars; lag += step) ticks.push({ at: at(bars - 1 - lag), text: lagText(lag) });

@@ -6,7 +6,7 @@ import { shareText } from "./axes.js";
 import { cellBars, cellDate, cellImage, cellTicks, largestOf } from "./cells.js";
 import { drawCells, drawMessage, drawScale, outlineCell, tickLine, twoLines } from "./cells.js";
 
-const MAP_PAD = { left: 92, right: 62, top: 40, bottom: 38 };
+const MAP_PAD = { left: 92, undated: 56, right: 62, top: 40, bottom: 38 };
 const STRIP_RATIO = 6; // a map this much longer than wide is drawn with cells that are not square
 const MAP_KEY_STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 const MAP_ROW_STEPS = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
@@ -51,13 +51,14 @@ export class HeatmapView extends View {
   /** The box of the cells, in CSS px: square cells, but for strips of few rows or columns. */
   box({ width, height }) {
     const { queries, keys } = this.props;
-    const across = width - MAP_PAD.left - MAP_PAD.right;
+    const left = this.props.queryDates ? MAP_PAD.left : MAP_PAD.undated;
+    const across = width - left - MAP_PAD.right;
     const down = height - MAP_PAD.top - MAP_PAD.bottom;
     const cell = Math.min(across / keys, down / queries);
     const long = Math.max(queries / keys, keys / queries) > STRIP_RATIO;
     const fullWidth = long ? Math.min(across, Math.max(cell * keys, 90)) : cell * keys;
     const fullHeight = long ? Math.min(down, Math.max(cell * queries, 64)) : cell * queries;
-    return { x: MAP_PAD.left, y: MAP_PAD.top, width: fullWidth, height: fullHeight };
+    return { x: left, y: MAP_PAD.top, width: fullWidth, height: fullHeight };
   }
 
   /** Colours of the present values, made once. */
@@ -98,7 +99,7 @@ export class HeatmapView extends View {
     ctx.textAlign = "left";
     ctx.textBaseline = "alphabetic";
     ctx.font = `600 12px ${theme.font}`;
-    const lines = twoLines(ctx, whole, width - 12, width - 160);
+    const lines = twoLines(ctx, whole, width - 12, width - (width > 300 ? 160 : 90));
     lines.forEach((line, i) => ctx.fillText(line, 6, 14 + 16 * i));
   }
 
@@ -146,7 +147,8 @@ export class HeatmapView extends View {
     ctx.fillStyle = theme.ink;
     ctx.textAlign = "right";
     ctx.textBaseline = "alphabetic";
-    ctx.fillText("share of attention [%]", Math.min(width - 6, Math.max(bar.x + 56, 140)), 30);
+    const unit = width > 300 ? "share of attention [%]" : "share [%]";
+    ctx.fillText(unit, Math.min(width - 6, Math.max(bar.x + 56, 140)), 30);
   }
 
   overlay(ctx, size, theme) {
@@ -171,9 +173,9 @@ export class HeatmapView extends View {
     outlineCell(ctx, { ...place, x: box.x, width: box.width }, theme.lit);
     ctx.fillStyle = theme.ink;
     ctx.beginPath();
-    ctx.moveTo(box.x - 2, y);
-    ctx.lineTo(box.x - 9, y - 5);
-    ctx.lineTo(box.x - 9, y + 5);
+    ctx.moveTo(box.x + box.width + 3, y);
+    ctx.lineTo(box.x + box.width + 10, y - 5);
+    ctx.lineTo(box.x + box.width + 10, y + 5);
     ctx.closePath();
     ctx.fill();
   }
