@@ -1,6 +1,7 @@
 from . import plots as plots
 from .explainers.capture import attention_maps as attention_maps
 from .explainers.explanation import explain as explain
+from .explainers.methods import list_methods as list_methods
 from .explainers.null import uniform_maps as uniform_maps
 from .explainers.regimes import attention_regime as attention_regime
 from .explainers.regimes import temporal_importance as temporal_importance
@@ -25,3 +26,7 @@ from .training.checkpoints import load_model as load_model
 from .training.checkpoints import save_model as save_model
 from .training.fitting import fit as fit
 from .training.prediction import predict as predict
+from .widgets.chart import PriceChart as PriceChart
+from .widgets.explorer import Explorer as Explorer
+from .widgets.heatmap import AttentionHeatmap as AttentionHeatmap
+from .widgets.picker import RunPicker as RunPicker
