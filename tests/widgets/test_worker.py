@@ -74,6 +74,17 @@ def test_a_later_wish_ends_the_earlier_in_silence(worker):
     assert ended == [("then", "latest")]
 
 
+def test_a_job_that_is_being_stopped_says_so_until_it_is(worker, told):
+    waiting = job(until_stopped, [], long=True)
+    worker.submit(waiting)
+    while not told:
+        time.sleep(0.01)
+    worker.cancel()
+    assert worker.wait(10)
+    assert [line.get("what") for line in told] == ["counting", "counting: stopping", None]
+    assert told[1]["cancellable"] is False
+
+
 def test_nothing_to_cancel_is_told(worker):
     assert not worker.cancel()
 

@@ -107,6 +107,14 @@ class Worker:
         with self._lock:
             busy = self._running is not None or bool(self._waiting)
             self._drop(superseded=False)
+            if self._running is not None:  # which may go on until the end of a batch
+                told = {
+                    "what": f"{self._running.what}: stopping",
+                    "done": 0,
+                    "total": 0,
+                    "seconds_left": None,
+                }
+                self._report({**told, "cancellable": False})
         return busy
 
     @property
@@ -136,6 +144,9 @@ class Worker:
                     return
                 job = self._running = self._waiting.pop(0)
             self._do(job)
+            with self._lock:
+                self._running = None
+                self._report({})
 
     def _do(self, job: Job) -> None:
         if not job.stop.is_set():
@@ -150,7 +161,6 @@ class Worker:
         finally:
             if job.stop.is_set() and not job.superseded:
                 job.cancelled()
-            self._report({})
 
 
 def abandonable(work: Callable[[], Any], stop: threading.Event) -> Any:
