@@ -30,6 +30,17 @@ export function linearTicks(low, high, count) {
   return ticks;
 }
 
+/**
+ * Where a scale of sizes may end: at the largest, or, where a few (up to 2 %, at least one) are more than
+ * twice as large as all others, at the largest of the others.
+ */
+export function dominated(values) {
+  const sizes = Float64Array.from(values, Math.abs).filter(Number.isFinite).sort().reverse();
+  const few = Math.max(1, Math.ceil(0.02 * sizes.length));
+  if (sizes.length <= 2 * few) return sizes[0] ?? 0;
+  return sizes[0] > 2 * sizes[few] && sizes[few] > 0 ? sizes[few] : sizes[0];
+}
+
 /** Values 1, 2 and 5 times powers of ten from low to high, for logarithmic axes. */
 export function logTicks(low, high, count) {
   if (!(low > 0) || !(high > low)) return [];

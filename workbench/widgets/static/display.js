@@ -165,11 +165,11 @@ export class Display extends Scene {
     const { start, end, block } = this.window();
     this.litRow = null;
     if (weights && this.dated()) {
-      const lit = new Float32Array(end - start + 1).map((_, i) => weights[Math.floor(i / block)] / block);
+      const lit = new Float32Array(end - start + 1).map((_, i) => weights[Math.floor(i / block)]); // cells are means, so shares a bar
       const of = this.dated("queries") ? `the row of ${dateText(this.store.bars.dates[Math.min(end, start + row * block)], this.intraday)}` : `row ${row + 1}`;
       this.litRow = { lit, of };
     }
-    this.views.candles.set({ lit: this.litRow?.lit ?? null, litLabel: this.litRow ? `Lit: what ${this.litRow.of} looks at` : "" });
+    this.views.candles.set({ lit: this.litRow?.lit ?? null, litLabel: this.litRow ? `Lit: looked at by ${this.litRow.of} more than an average bar` : "" });
     this.showSelection();
   }
 

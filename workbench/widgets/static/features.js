@@ -2,7 +2,7 @@
 
 import { View } from "./view.js";
 import { clamp, rgbText, shade, signedShade } from "./paint.js";
-import { dateText, shareText } from "./axes.js";
+import { dateText, dominated, shareText } from "./axes.js";
 import { cellImage, cellTicks, drawCells, drawMessage, fittedText, outlineCell, tickLine } from "./cells.js";
 
 const STRIP_PAD = { left: 108, right: 150, top: 40, bottom: 38 };
@@ -54,10 +54,11 @@ export class FeatureView extends View {
     shown.forEach((feature, row) => {
       for (let bar = 0; bar < bars; bar += 1) kept[row * bars + bar] = scores[bar * names.length + feature];
     });
-    const top = kept.reduce((most, value) => (Math.abs(value) > most ? Math.abs(value) : most), 0) || 1;
+    const largest = kept.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const top = dominated(kept) || 1;
     const cells = cellImage(kept, shown.length, bars, top, signed);
     const share = !signed && Math.abs(whole - 1) < 0.01;
-    this.made = { scores, names, signed, room, bars, totals, share, shown, kept, top, cells };
+    this.made = { scores, names, signed, room, bars, totals, share, shown, kept, top, largest, cells };
     return this.made;
   }
 
@@ -120,7 +121,9 @@ export class FeatureView extends View {
       ctx.fillRect(x + i, place.y, 1.5, place.height);
     }
     ctx.fillStyle = theme.muted;
-    ctx.fillText(`${this.valueText(top)} a bar`, x + place.width + 6, 32);
+    const { largest } = this.made;
+    const cut = largest > top ? ` and more, up to ${this.valueText(largest)}` : "";
+    ctx.fillText(`${this.valueText(top)} a bar${cut}`, x + place.width + 6, 32);
   }
 
   paintNames(ctx, box, theme) {

@@ -1,5 +1,6 @@
 /** Scores under the candles: what a window's bars mean to the model, and what an indifferent one would show. */
 
+import { dominated } from "./axes.js";
 import { drawCaption, drawKeys, valueScale } from "./panes.js";
 
 /** What is wrong with the scores, in words; null when they can be drawn. */
@@ -25,14 +26,14 @@ export function scoreText(value, props) {
   return `${text.replace("-", "−")}${arePercent(props) ? " %" : ""}`;
 }
 
-/** Scale of the score pane: from 0 for shares, evenly about 0 for signed scores. */
+/**
+ * Scale of the score pane: from 0 for shares, evenly about 0 for signed scores. A few bars far above all
+ * others, such as the last one's in a rollout, do not flatten the rest: they are cut, and their value written.
+ */
 export function scoreScale(pane, props) {
-  let top = 0;
-  for (const values of [props.scores, props.none]) {
-    for (const value of values ?? []) if (Math.abs(value) > top) top = Math.abs(value);
-  }
-  top = (top || 1) * (arePercent(props) ? 100 : 1);
-  return valueScale(pane, props.signed ? -1.1 * top : 0, 1.1 * top);
+  const tops = [props.scores, props.none].filter(Boolean).map((values) => dominated(values));
+  const top = (Math.max(...tops, 0) || 1) * (arePercent(props) ? 100 : 1);
+  return valueScale(pane, props.signed ? -1.2 * top : 0, 1.2 * top);
 }
 
 /** Draw scores as bars and the null as a stepped outline. */
@@ -46,13 +47,41 @@ export function drawScores(ctx, pane, scale, props, place, theme) {
     ctx.beginPath();
     scores.forEach((score, i) => {
       if (!Number.isFinite(score) || score < 0 !== negative) return;
-      const y = scale.y(factor * score);
+      const y = within(pane, scale.y(factor * score));
       ctx.rect(place.x(window[0] + i) - width / 2, Math.min(y, foot), width, Math.abs(y - foot));
     });
     ctx.fill();
   }
   if (signed) drawZero(ctx, pane, foot, theme);
-  if (none) drawNull(ctx, scale, none, factor, window, place, theme);
+  if (none) drawNull(ctx, pane, scale, none, factor, window, place, theme);
+  drawCuts(ctx, pane, scale, props, place, theme);
+}
+
+function within(pane, y) {
+  return Math.max(pane.top, Math.min(pane.top + pane.height, y));
+}
+
+/** Write the value of each bar that the pane cuts, beside a notch. */
+function drawCuts(ctx, pane, scale, props, place, theme) {
+  const factor = arePercent(props) ? 100 : 1;
+  ctx.font = `600 11px ${theme.font}`;
+  ctx.textBaseline = "middle";
+  props.scores.forEach((score, i) => {
+    const y = scale.y(factor * score);
+    if (!Number.isFinite(score) || y === within(pane, y)) return;
+    const x = place.x(props.window[0] + i);
+    const edge = y < pane.top ? pane.top + 7 : pane.top + pane.height - 7;
+    const half = Math.max(2, place.step / 2);
+    ctx.strokeStyle = theme.paper;
+    ctx.lineWidth = 2;
+    ctx.beginPath();
+    ctx.moveTo(x - half - 1, edge + 3);
+    ctx.lineTo(x + half + 1, edge - 3);
+    ctx.stroke();
+    ctx.fillStyle = theme.ink;
+    ctx.textAlign = x - pane.left > 60 ? "right" : "left";
+    ctx.fillText(scoreText(score, props), x + (ctx.textAlign === "right" ? -half - 4 : half + 4), edge);
+  });
 }
 
 function drawZero(ctx, pane, y, theme) {
@@ -64,14 +93,14 @@ function drawZero(ctx, pane, y, theme) {
   ctx.stroke();
 }
 
-function drawNull(ctx, scale, none, factor, window, place, theme) {
+function drawNull(ctx, pane, scale, none, factor, window, place, theme) {
   ctx.strokeStyle = theme.null;
   ctx.lineWidth = 1.4;
   ctx.setLineDash([4, 2]);
   ctx.beginPath();
   none.forEach((value, i) => {
     if (!Number.isFinite(value)) return;
-    const [x, y] = [place.x(window[0] + i), scale.y(factor * value)];
+    const [x, y] = [place.x(window[0] + i), within(pane, scale.y(factor * value))];
     ctx.lineTo(x - place.step / 2, y);
     ctx.lineTo(x + place.step / 2, y);
   });
