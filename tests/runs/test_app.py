@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,9 @@ from tornado.websocket import websocket_connect
 
 from workbench.environment import ROOT
 from workbench.runs import app, visit
+from workbench.runs.pages import PROTOCOL
 from workbench.runs.server import Show, configuration
 
-V1 = "v1.kernel.websocket.jupyter.org"
 STARTED = 60
 
 
@@ -207,29 +208,26 @@ def test_the_browser_is_told_to_ask_no_other_host(served: Served):
     assert "Access-Control-Allow-Origin" not in plain(served, "/nothing").headers
 
 
-async def conversation(served: Served, messages: list[dict], protocol: str | None) -> list[str]:
-    """Send kernel messages as a visitor's script would; return the kinds of what came back."""
+async def conversation(served: Served, messages: list[dict], until: str = "kernel_info_reply") -> list[str]:
+    """Send kernel messages as a visitor's script would; return what came back, up to one that has `until`."""
     cookie = "; ".join(f"{each.name}={each.value}" for each in served.guest.cookies)
-    address = f"{served.place.replace('http', 'ws')}/api/kernels/{served.kernel}/channels?session_id=tried"
+    place = f"{served.place.replace('http', 'ws')}/api/kernels/{served.kernel}"
+    address = f"{place}/channels?session_id={uuid.uuid4().hex}"
     request = HTTPRequest(address, headers={"Cookie": cookie})
-    line = await websocket_connect(request, subprotocols=[protocol] if protocol else None)
-    kinds: list[str] = []
+    line = await websocket_connect(request, subprotocols=[PROTOCOL])
+    heard: list[str] = []
     for message in messages:
-        if protocol:
-            await line.write_message(packed(message), binary=True)
-        else:
-            await line.write_message(json.dumps(message))
+        await line.write_message(packed(message), binary=True)
     try:
-        while "kernel_info_reply" not in kinds:
-            came = await asyncio.wait_for(line.read_message(), 20)
-            assert came is not None, "the server hung up"
-            text = came if isinstance(came, str) else came.decode(errors="replace")
-            kinds.extend(re.findall(r'"msg_type": ?"(\w+)"', text)[:1])
+        while not heard or until not in heard[-1]:
+            came = await asyncio.wait_for(line.read_message(), 30)
+            assert isinstance(came, bytes), "the server hung up"
+            heard.append(came.decode(errors="replace"))
     finally:
         line.close()
         while await line.read_message() is not None:
             pass
-    return kinds
+    return heard
 
 
 def packed(message: dict) -> bytes:
@@ -248,7 +246,7 @@ def packed(message: dict) -> bytes:
 
 def message(kind: str, channel: str = "shell", **content) -> dict:
     header = {
-        "msg_id": f"{kind}-{channel}",
+        "msg_id": uuid.uuid4().hex,
         "msg_type": kind,
         "session": "tried",
         "username": "",
@@ -257,8 +255,7 @@ def message(kind: str, channel: str = "shell", **content) -> dict:
     return {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": channel}
 
 
-@pytest.mark.parametrize("protocol", [V1, None])
-def test_code_is_refused_over_the_line_to_the_kernel(served: Served, tmp_path: Path, protocol: str | None):
+def test_code_is_refused_over_the_line_to_the_kernel(served: Served, tmp_path: Path):
     mark = tmp_path / "ran"
     code = f"open({str(mark)!r}, 'w').close()"
     debug = {"seq": 1, "type": "request", "command": "evaluate", "arguments": {"expression": code}}
@@ -271,17 +268,67 @@ def test_code_is_refused_over_the_line_to_the_kernel(served: Served, tmp_path: P
         message("debug_request", "control", **debug),
         message("kernel_info_request"),
     ]
-    kinds = asyncio.run(conversation(served, messages, protocol))
+    heard = " ".join(asyncio.run(conversation(served, messages)))  # so the line does work
     assert not mark.exists()
-    assert "kernel_info_reply" in kinds  # the line does work
-    assert not {"execute_reply", "complete_reply", "inspect_reply", "history_reply", "debug_reply"} & set(
-        kinds
+    assert not re.search(r"(execute|complete|inspect|history|debug)_reply", heard)
+
+
+def widgets(served: Served) -> list[str]:
+    """The names that the kernel's widgets go by, as the page learns them."""
+    heard = asyncio.run(
+        conversation(served, [message("comm_info_request", target_name="jupyter.widget")], "comm_info_reply")
     )
+    return re.findall(r'"([0-9a-f]{32})"', heard[-1].rpartition("comms")[2])
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer"),
+    [
+        ({"read_only": False}, "read_only is not for the browser to set"),
+        ({"source": "csv", "ticker": "/etc/passwd"}, "not csv"),
+        ({"run": "../../../../etc"}, "There is no saved model"),
+        ({"ask": "train", "name": "transformer"}, "for looking only"),
+    ],
+)
+def test_a_visitor_who_claims_more_rights_gets_none(served: Served, wish: dict, answer: str):
+    data = {"method": "update", "state": wish, "buffer_paths": []}
+    if "ask" in wish:
+        data = {"method": "custom", "content": wish}
+    names = widgets(served)
+    assert names
+    heard = " ".join(
+        asyncio.run(
+            conversation(served, [message("comm_msg", comm_id=name, data=data) for name in names], answer)
+        )
+    )
+    assert "root:" not in heard
+    assert str(ROOT) not in heard
+
+
+def test_a_visitor_opens_no_widget_and_reads_nothing_that_the_kernel_prints(served: Served):
+    state = {"_model_module": "nowhere", "_model_name": "None"}
+    opening = message("comm_open", comm_id="0" * 32, target_name="jupyter.widget", data={"state": state})
+    broken = [
+        message("comm_open", comm_id="1" * 32, target_name="jupyter.widget.control", data={"state": state}),
+        message("comm_msg", comm_id="1" * 32, data={"method": "update", "state": "x", "buffer_paths": 5}),
+    ]
+    heard = " ".join(asyncio.run(conversation(served, [opening, *broken, message("kernel_info_request")])))
+    assert "0" * 32 not in heard
+    assert "stream" not in re.findall(r'"msg_type": ?"(\w+)"', heard)
+    assert "Traceback" not in heard
+
+
+def test_the_older_protocol_is_not_spoken(served: Served):
+    asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    asked |= {"Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyE="}
+    answer = served.guest.get(served.url(f"/api/kernels/{served.kernel}/channels"), headers=asked, timeout=20)
+    assert answer.status_code == 400
 
 
 def test_a_page_of_another_site_gets_no_line_to_the_kernel(served: Served):
     asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    asked |= {"Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyE=", "Origin": "http://evil.example"}
+    asked |= {"Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyE=", "Sec-WebSocket-Protocol": PROTOCOL}
+    asked |= {"Origin": "http://evil.example"}
     address = served.url(f"/api/kernels/{served.kernel}/channels")
     assert served.guest.get(address, headers=asked, timeout=20).status_code == 403
 
@@ -338,29 +385,37 @@ def test_more_pages_than_agreed_are_refused_in_words(served: Served):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_a_closed_page_stops_its_kernel_and_ctrl_c_leaves_nothing_behind(ending: int):
-    server = start("--pages", "2")
+def test_ctrl_c_leaves_nothing_behind(ending: int):
+    server = start()
     try:
-        first = opened(server).kernel
-        server.guest.get(server.url("/?theme=light"), timeout=STARTED)
-        family = psutil.Process(server.process.pid)
-        assert len(kernels(family)) == 2
-        gone = server.guest.post(
-            server.url(f"/voila/api/shutdown/{first}"),
-            data={"_xsrf": server.guest.cookies["_xsrf"]},
-            timeout=20,
-        )
-        assert gone.status_code == 204
-        left = kernels(family)
+        opened(server)
+        left = kernels(psutil.Process(server.process.pid))
         assert len(left) == 1
-        place = Path(left[0].cmdline()[-1])
+        words = left[0].cmdline()
+        place = Path(words[words.index("-f") + 1])
+        assert place.exists()
     finally:
         code = stop(server, ending)
     assert code == 0
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in left)
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob(f"workbench-app-*/{place.name}"))
+    assert not any(folder.exists() for folder in place.parents[:2])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(server.place.rpartition(":")[2])), timeout=2)
+
+
+def test_a_page_that_closes_stops_its_kernel():
+    server = start("--pages", "1")
+    try:
+        kernel = opened(server).kernel
+        family = psutil.Process(server.process.pid)
+        assert len(kernels(family)) == 1
+        goodbye = server.url(f"/voila/api/shutdown/{kernel}")
+        mark = {"_xsrf": server.guest.cookies["_xsrf"]}
+        assert server.guest.post(goodbye, data=mark, timeout=20).status_code == 204
+        assert not kernels(family)
+        assert server.guest.post(goodbye, data=mark, timeout=20).status_code == 404
+    finally:
+        stop(server)
 
 
 def kernels(family: psutil.Process) -> list[psutil.Process]:

@@ -1,11 +1,13 @@
 """What `ExplorerServer` answers, address by address: to those with the token, and in words."""
 
 import hmac
+import json
 from http import HTTPStatus
 from typing import Any
 
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.base.handlers import FileFindHandler, JupyterHandler
+from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from jupyter_server.services.kernels.handlers import KernelHandler
 from jupyterlab_server.themes_handler import ThemesHandler
 from tornado.web import HTTPError, RequestHandler
@@ -14,6 +16,7 @@ from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFile
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
+PROTOCOL = "v1.kernel.websocket.jupyter.org"
 THEMES = ("light", "dark")
 WORDS = {
     403: "This page opens with the address that was printed where it was started: all of it, "
@@ -78,7 +81,32 @@ class Kernel(Guarded, KernelHandler):
 
 
 class Channels(VoilaKernelWebsocketHandler):
-    """The page's line to its kernel: widgets' messages pass, code does not."""
+    """The page's line to its kernel: widgets' messages pass, code does not (Voilà's list says what may)."""
+
+    async def get(self, kernel_id: str) -> None:
+        """Take the newer of Jupyter's two protocols, the one that the page speaks."""
+        if PROTOCOL not in self.request.headers.get("Sec-WebSocket-Protocol", ""):
+            raise HTTPError(400, reason=f"Expected the protocol {PROTOCOL}")
+        await super().get(kernel_id)
+
+    def on_message(self, ws_message: str | bytes) -> None:
+        """Pass on what a page may say: it opens no widgets, it asks for those that are there."""
+        if isinstance(ws_message, str):
+            return
+        _, parts = deserialize_msg_from_ws_v1(ws_message)
+        opens = json.loads(parts[0])["msg_type"] == "comm_open"
+        if not opens or json.loads(parts[3])["target_name"] == "jupyter.widget.control":
+            super().on_message(ws_message)
+
+    def write_message(self, message: Any, binary: bool = False) -> Any:
+        """Keep what the kernel prints from the page: it may say where files lie. It goes to the terminal."""
+        if isinstance(message, bytes):
+            _, parts = deserialize_msg_from_ws_v1(message)
+            if json.loads(parts[0])["msg_type"] in ("stream", "error"):
+                content = json.loads(parts[3])
+                self.log.error("A page's kernel says:\n%s", content.get("text") or content.get("evalue"))
+                return None
+        return super().write_message(message, binary)
 
 
 class Goodbye(Guarded, VoilaShutdownKernelHandler):

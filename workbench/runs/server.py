@@ -111,7 +111,7 @@ class ExplorerServer(Voila):
             "allow_remote_access": False,  # a name that a stranger's DNS points here is refused
             "allow_unauthenticated_access": False,
             "default_handler_class": pages.Nothing,
-            "ws_ping_timeout": 30_000,  # Jupyter's own is longer than its interval, which Tornado remarks on
+            "ws_ping_interval": 0,  # on one machine a lost line is noticed without
             "log_function": lambda handler: None,  # would write the token into the log
         }
 
