@@ -1,5 +1,7 @@
 """The list of saved models that can be chosen from."""
 
+from pathlib import Path
+
 import pytest
 from torch import nn
 
@@ -79,3 +81,12 @@ def test_the_models_that_come_with_the_package_are_listed_too(tmp_path, model, m
     save_model(model, tmp_path / "own" / "shipped")
     picker = RunPicker(tmp_path / "own")
     assert sorted(found.key for found in picker.models) == ["shipped", "shipped (own)"]
+
+
+def test_where_no_widget_runs_the_list_is_a_table_without_markup_of_its_own(tmp_path: Path):
+    folder = tmp_path / "<img onerror=alert(1)>"
+    folder.mkdir()
+    (folder / "model.json").write_text("{}")
+    data, _ = RunPicker(tmp_path, bundled=False)._repr_mimebundle_()
+    assert "&lt;img onerror" in data["text/html"]
+    assert "<img" not in data["text/html"]

@@ -9,6 +9,7 @@ from typing import Literal
 from workbench.files import replacing
 from workbench.runs.execution import Limits, Listener, Progress, Watch, execute, has_code
 from workbench.runs.parameters import NotebookError, check_known, declared_parameters, read_notebook
+from workbench.runs.stills import keep_stills
 
 __all__ = ["Limits", "NotebookError", "NotebookRun", "Progress", "run_notebook", "run_notebooks"]
 
@@ -127,11 +128,11 @@ def run_notebooks(
 
 
 def _tidy(unfinished: Path, source: Path, target: Path) -> None:
-    """Leave names where papermill wrote this machine's paths, and no state of widgets."""
+    """Leave names where papermill wrote this machine's paths, and pictures where widgets were."""
     import nbformat
 
     notebook = read_notebook(unfinished)
-    notebook.metadata.pop("widgets", None)
+    keep_stills(notebook)
     if "papermill" in notebook.metadata:
         notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)
     nbformat.write(notebook, unfinished)

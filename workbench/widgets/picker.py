@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import pandas as pd
 import traitlets
 
 from workbench.training.reopening import bundled_models
@@ -90,6 +91,19 @@ class RunPicker(anywidget.AnyWidget):
         with self.hold_sync():
             self.error = ""
             self.listed = [_plain(model) for model in self._models]
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
+        """Return the widget and, for where none runs, the list as a table."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return None if bundle is None else ({**bundle[0], "text/html": self._table()}, bundle[1])
+
+    def _table(self) -> str:
+        rows = [
+            {"model": model.key, "label": model.label, "trained": model.trained, "fault": model.fault}
+            for model in self._models
+        ]
+        table = pd.DataFrame(rows, columns=["model", "label", "trained", "fault"]).set_index("model")
+        return table.drop(columns=[] if table["fault"].any() else ["fault"]).to_html(escape=True)
 
     def _asked(self, _: Any, content: Any, __: Any) -> None:
         if isinstance(content, dict) and content.get("ask") == "refresh":

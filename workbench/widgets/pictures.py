@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from workbench.explainers.explanation import Explanation
+from workbench.explainers.methods import METHODS
 from workbench.plots.momentpanels import Moment
 from workbench.plots.moments import moment
 from workbench.widgets.lenses import maps_of
 from workbench.widgets.mapdata import fused
 from workbench.widgets.subject import Subject
 
+PARTS = ("", "train", "valid", "test")
 AROUND = 25  # bars on either side of the window
 MOST_TEXT = 110_000  # characters of the picture kept in a notebook's widget state
 URL = "data:image/png;base64,"
@@ -71,7 +73,7 @@ def _explained(why: Explanation | str) -> dict[str, Any]:
     return {
         "scores": why.scores[0],
         "null": null,
-        "method": f"{why.method} of {why.target}",
+        "method": f"{METHODS[why.method].label} of the {why.target}",
         "feature_names": list(why.feature_names) if why.scores.ndim == 3 else [],
         "trust": why.trust,
     }
@@ -85,6 +87,7 @@ def _answer(subject: Subject, window: int) -> dict[str, Any]:
         "happened": happened if np.isfinite(happened) else None,
         "moved": windows.classes[moved] if moved >= 0 else None,
         "horizon": windows.horizon,
+        "part": PARTS[int(answers.split[window])],
     }
 
 
