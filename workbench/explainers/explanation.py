@@ -41,6 +41,9 @@ class Explanation:
         early bars pile up whatever it learned.
     predictions
         The model's answers of the same pass, as `predict` gives them.
+    change
+        Of additive methods, f(x) − f(baseline) of each window in float64, which its scores should add up to;
+        None for other methods. f is a class's score before the softmax, or the forecast.
     trust
         The measured faithfulness, or None when it was not measured.
     options
@@ -56,6 +59,7 @@ class Explanation:
     tickers: np.ndarray
     feature_names: tuple[str, ...]
     predictions: pd.DataFrame
+    change: Float[np.ndarray, " window"] | None = None
     null: Float[np.ndarray, " time"] | Float[np.ndarray, "window time"] | None = None
     trust: object | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -89,7 +93,15 @@ class Explanation:
             tickers=self.tickers[rows],
             predictions=self.predictions.iloc[rows],
             null=null,
+            change=None if self.change is None else self.change[rows],
         )
+
+    @property
+    def gap(self) -> Float[np.ndarray, " window"] | None:
+        """What each window's scores add up to beyond `change`; None for methods that don't claim to."""
+        if self.change is None:
+            return None
+        return self.scores.reshape(len(self), -1).sum(axis=1, dtype=np.float64) - self.change
 
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.scores.shape))
@@ -174,6 +186,7 @@ def explain(
         feature_names=windows.feature_names,
         predictions=frame_of(found.outputs, windows),
         null=found.null,
+        change=found.change,
         options=found.options or {},
         provenance=dict(windows.provenance),
     )

@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.explainers.targets import Target
 from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
-from workbench.models.registry import one_of
 from workbench.models.scaling import InputScaling
 from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
 from workbench.training.prediction import check_output, evaluating, placement
 
 BARS = 7680  # bars of all windows of one batch: 128 windows of 60 bars
-LIKELIEST = "likeliest class"
 
 
 def gradient_pass(
@@ -30,40 +29,27 @@ def gradient_pass(
     """Return gradient × scaled input, the model's outputs of the same pass, and what was explained."""
     check_windows(model, windows)
     check_finite(windows)
-    column, told = _target(windows, target)
+    wanted = Target.of(windows, target)
     module = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that was written
     device, dtype = placement(module)
     size = max(1, BARS // windows.lookback)
     scores, outputs = [], []
-    with evaluating(module), _differentiating(device):
+    with evaluating(module), differentiating(device):
         for start in range(0, len(windows), size):
             x = windows.batch(slice(start, start + size)).to(device, dtype).clone().requires_grad_()
             output = module(x.clone())  # a copy, so that a model may change its input in place
             check_output(output, len(x), windows)
-            chosen = output.argmax(1) if column is None else torch.full((len(x),), column, device=device)
-            scores.append(_products(module, x, output, chosen).float().cpu())
+            answers = (output * wanted.weigh(output.detach())).sum(1)
+            scores.append(_scaled(module, x, gradient_of(module, x, answers)).float().cpu())
             outputs.append(output.detach().cpu())
             watch.report(start + len(x), len(windows))
     found = torch.cat(scores)
     _check_scores(found, windows)
-    return found, torch.cat(outputs), told
-
-
-def _target(windows: Windows, target: str | None) -> tuple[int | None, str]:
-    """Return the output's column, None for each window's largest, and its name."""
-    if windows.task == "regression":
-        if target not in (None, "forecast"):
-            raise ValueError(f"A regression has one answer, target='forecast'. Got {target!r}.")
-        return 0, "forecast"
-    if target is None:
-        return None, LIKELIEST
-    if target not in windows.classes:
-        raise ValueError(f"There is no class {target!r}. {one_of(target, windows.classes)}")
-    return windows.classes.index(target), target
+    return found, torch.cat(outputs), wanted.told
 
 
 @contextmanager
-def _differentiating(device: torch.device) -> Iterator[None]:
+def differentiating(device: torch.device) -> Iterator[None]:
     """Let gradients be taken, whatever the caller turned off."""
     # cuDNN differentiates recurrent networks in training mode only; PyTorch's own kernels do so in any.
     cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and device.type != "cuda")
@@ -71,14 +57,11 @@ def _differentiating(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _products(
-    module: nn.Module,
-    x: Float[Tensor, "window time feature"],
-    output: Float[Tensor, "window output"],
-    chosen: Int[Tensor, " window"],
-) -> Float[Tensor, "window time feature"]:
-    answers = output.gather(1, chosen[:, None])
-    # The sum's gradient is each window's own: a window's answer draws on no other window of its batch.
+def gradient_of(
+    module: nn.Module, x: Float[Tensor, "row time feature"], answers: Float[Tensor, " row"]
+) -> Float[Tensor, "row time feature"]:
+    """Return the gradient of each answer by its own row of `x`, or raise ValueError if there is none."""
+    # The sum's gradient is each row's own: a window's answer draws on no other window of its batch.
     gradient = torch.autograd.grad(answers.sum(), x, allow_unused=True)[0] if answers.requires_grad else None
     if gradient is None:
         raise ValueError(
@@ -86,6 +69,10 @@ def _products(
             "reaches it. Look for torch.no_grad, detach, argmax or NumPy in its forward, or use a method "
             "without gradients"
         )
+    return gradient
+
+
+def _scaled(module: nn.Module, x: Tensor, gradient: Tensor) -> Float[Tensor, "window time feature"]:
     scaling = getattr(module, "scaling", None)
     with torch.no_grad():
         if isinstance(scaling, InputScaling):

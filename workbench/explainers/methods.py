@@ -2,8 +2,10 @@
 
 import pandas as pd
 
+from workbench.explainers.attributions import ATTRIBUTIONS
 from workbench.explainers.batches import rollout_pass
 from workbench.explainers.gradients import gradient_pass
+from workbench.explainers.perturbations import PERTURBATIONS
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.rollouts import RolloutOptions
 from workbench.models.registry import one_of
@@ -81,6 +83,10 @@ FIRST: tuple[Method, ...] = (
     ),
 )
 
-FAMILIES: tuple[tuple[Method, ...], ...] = (FIRST,)  # in the order a menu shows them
+FAMILIES: tuple[tuple[Method, ...], ...] = (
+    FIRST,
+    ATTRIBUTIONS,
+    PERTURBATIONS,
+)  # in the order a menu shows them
 
 METHODS: dict[str, Method] = {method.name: method for family in FAMILIES for method in family}

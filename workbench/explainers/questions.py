@@ -32,6 +32,7 @@ class Scored:
     target: str
     null: Float[np.ndarray, "..."] | None = None
     options: dict[str, Any] | None = None
+    change: Float[np.ndarray, " window"] | None = None
 
 
 @dataclass(frozen=True)

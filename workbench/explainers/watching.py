@@ -28,7 +28,11 @@ class Watch:
 
     def report(self, done: int, total: int) -> None:
         """Tell that `done` of `total` windows are explained, or raise `Cancelled` if asked to stop."""
-        if self.stop is not None and self.stop.is_set():
-            raise Cancelled(f"the explanation was cancelled after {done} of {total} windows")
+        self.check(done, total)
         if self.progress is not None and done:
             self.progress(done, total)
+
+    def check(self, done: int, total: int) -> None:
+        """Raise `Cancelled` if asked to stop, for methods that ask the model many times a window."""
+        if self.stop is not None and self.stop.is_set():
+            raise Cancelled(f"the explanation was cancelled after {done} of {total} windows")
