@@ -56,10 +56,11 @@ def _weights(subject: Subject, window: int, chosen: dict[str, Any]) -> dict[str,
     with subject.quick.lock:
         weights = maps_of(subject.quick.model, subject.windows, subject.lens, [window])[0][chosen["layer"]]
     head = chosen["head"] if not chosen["head"].isdecimal() or int(chosen["head"]) < layer.heads else "mean"
-    heads = f"head {head}" if head.isdecimal() else f"{head} of {layer.heads} heads"
+    # Counted from 1 as on the screen; arguments count from 0 as Python does.
+    heads = f"head {int(head) + 1} of {layer.heads}" if head.isdecimal() else f"{head} of {layer.heads} heads"
     return {
         "weights": fused(weights, head),
-        "weights_title": f"layer {chosen['layer']} ({layer.name}), {heads}",
+        "weights_title": f"{layer.name} (layer {chosen['layer'] + 1} of {len(subject.lens.layers)}), {heads}",
         "top": subject.top,
         "block": layer.block,
         "row": chosen["row"] if chosen["row"] < layer.queries else -1,
@@ -92,7 +93,7 @@ def _answer(subject: Subject, window: int) -> dict[str, Any]:
 
 
 def _money(subject: Subject, first: int, last: int) -> dict[str, Any]:
-    if subject.money is None:
+    if subject.account.money is None:
         return {}
     dates, answers = pd.DatetimeIndex(subject.prices.index), subject.answers
     inside = (answers.rows >= first) & (answers.rows < last)
