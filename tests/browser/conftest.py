@@ -1,43 +1,17 @@
 """A headless Chromium, and the servers that it visits."""
 
-import json
 import os
-import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from browser_flags import FLAGS, found_chromium
 from jupyter_pages import Watch
-from jupyter_servers import Server, start
+from jupyter_servers import Server, start_app, start_lab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-]
-LAB = [
-    "lab",
-    "--no-browser",
-    "--ServerApp.ip=127.0.0.1",
-    "--ServerApp.port={port}",
-    "--ServerApp.port_retries=0",
-    "--IdentityProvider.token={token}",
-    "{folder}",
-    "--LabApp.expose_app_in_browser=True",
-    "--allow-root",
-]
-NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,10 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of Debian's Chromium; without it the test is skipped."""
-    missing = [name for name in ("playwright", "axe_playwright_python") if find_spec(name) is None]
-    if missing:
-        pytest.skip(f"these packages are not installed: {', '.join(missing)}")
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    found = found_chromium()
     if found is None:
         pytest.skip("there is no chromium on this machine (on Debian: apt-get install chromium)")
     return found
@@ -103,11 +74,15 @@ def nothing_leaves_the_machine(request: pytest.FixtureRequest) -> Iterator[None]
 @pytest.fixture(scope="session")
 def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """JupyterLab as `python3 -m workbench lab` starts it, on an empty folder."""
-    settings = tmp_path_factory.mktemp("settings")
-    notifications = settings / "settings" / "@jupyterlab" / "apputils-extension"
-    notifications.mkdir(parents=True)
-    (notifications / "notification.jupyterlab-settings").write_text(json.dumps(NO_NEWS))
-    server = start(LAB, tmp_path_factory.mktemp("notebooks"), settings)
+    server = start_lab(tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("settings"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The page that `python3 -m workbench app` serves, with no trained model but the bundled ones."""
+    server = start_app(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("settings"))
     yield server
     server.stop()
 

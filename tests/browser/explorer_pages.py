@@ -31,8 +31,8 @@ SETTLED = """(element) => {
 }"""
 PIXEL = """(element, [view, canvas, x, y]) => {
   const on = element.awb.views[view][canvas];
-  const ratio = on.width / on.clientWidth;
-  return Array.from(on.getContext('2d').getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data);
+  const at = [x, y].map((place) => Math.round((place * on.width) / on.clientWidth));
+  return Array.from(on.getContext('2d').getImageData(...at, 1, 1).data);
 }"""
 STALE = """(element, name) => {
   const view = element.awb.views[name];
@@ -46,26 +46,33 @@ CELL = """(element, [query, key]) => {
   const box = view.cellBox(view.box(size), { query, key });
   return [box.x + box.width / 2, box.y + box.height / 2];
 }"""
+LOADED = """([{ awb }, name]) => awb.ready && [awb.facts.name, awb.facts.model].includes(name)"""
 BAR_X = "(element, [view, bar]) => element.awb.views[view].place().x(bar)"
 
 
 class ExplorerPage:
-    """The first Explorer of a page."""
+    """One Explorer of a page: the first, unless another is asked for."""
 
-    def __init__(self, page: Page):
+    def __init__(self, page: Page, number: int = 0):
         self.page = page
-        self.root = page.locator(".awb-explorer").first
+        self.root = page.locator(".awb-explorer").nth(number)
 
     def open(self) -> "ExplorerPage":
         """Wait until it shows its first day."""
-        self.page.wait_for_selector(".awb-explorer.awb-loaded", timeout=60_000)
-        self.settle()
+        self.root.wait_for(timeout=60_000)
+        self.root.scroll_into_view_if_needed()
+        self.settle(60)
         return self
 
     def settle(self, seconds: float = 30) -> None:
         """Wait until what is chosen is what is drawn."""
         handle = self.root.element_handle()
         self.page.wait_for_function(SETTLED, arg=handle, timeout=1000 * seconds)
+
+    def has_loaded(self, name: str) -> None:
+        """Wait until another ticker, or model, is what it shows."""
+        self.page.wait_for_function(LOADED, arg=[self.root.element_handle(), name])
+        self.settle()
 
     def control(self, name: str) -> Locator:
         """The control, panel or place of a view that bears this name."""
@@ -107,7 +114,7 @@ class ExplorerPage:
 
     def bar_x(self, bar: int, view: str = "candles") -> float:
         """Where a bar stands in a view."""
-        return self.root.evaluate(BAR_X, [view, bar])
+        return self.root.evaluate(BAR_X, [view, int(bar)])
 
     def move_to(self, view: str, x: float, y: float) -> None:
         """Put the pointer on a point of a view."""
@@ -165,7 +172,7 @@ def serious(page: Page, within: str) -> list[str]:
 
     found = Axe().run(page, context=within).response["violations"]
     return [
-        f"{fault['id']} ({fault['impact']}): {fault['help']}: {[node['html'][:200] for node in fault['nodes'][:3]]}"
+        f"{fault['id']} ({fault['impact']}): {[node['html'][:200] for node in fault['nodes'][:3]]}"
         for fault in found
         if fault["impact"] in ("serious", "critical")
     ]

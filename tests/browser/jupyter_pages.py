@@ -29,6 +29,14 @@ KERNEL_READY = """() => {
   const kernel = context && context.session && context.session.kernel;
   return Boolean(kernel) && kernel.status === 'idle' && kernel.connectionStatus === 'connected';
 }"""
+ASK_KERNEL = """async (code) => {
+  const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+  const asked = kernel.requestExecute({ code, store_history: false });
+  let text = '';
+  asked.onIOPub = ({ content }) => { text += content.text ?? ''; };
+  const { content } = await asked.done;
+  return { text, status: content.status, error: content.evalue };
+}"""
 FAILED_CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
   .filter((cell) => cell.model.type === 'code')
   .flatMap((cell) => cell.model.sharedModel.outputs)
@@ -97,17 +105,24 @@ def open_notebook(page: Page, server: Server, name: str) -> None:
     assert name in [session["path"] for session in sessions], f"{name} has no kernel. Sessions: {sessions}"
 
 
-def run_all(page: Page) -> None:
+def run_all(page: Page, seconds: float = 60) -> None:
     """Run every cell; fail with the error of any that failed."""
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_function(ALL_RAN, timeout=PATIENCE)
+    page.wait_for_function(ALL_RAN, timeout=1000 * seconds)
     assert page.evaluate(FAILED_CELLS) == []
 
 
-def run_notebook(page: Page, server: Server, name: str) -> None:
+def run_notebook(page: Page, server: Server, name: str, seconds: float = 60) -> None:
     """Open it and run it."""
     open_notebook(page, server, name)
-    run_all(page)
+    run_all(page, seconds)
+
+
+def ask_kernel(page: Page, code: str) -> str:
+    """Run code in the notebook's kernel, beside its cells; return what it prints."""
+    said = page.evaluate(ASK_KERNEL, code)
+    assert said["status"] == "ok", said
+    return said["text"]
 
 
 def save(page: Page) -> None:

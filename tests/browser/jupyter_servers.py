@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from workbench.environment import ROOT
 
 START_SECONDS = 60
+ADDRESS = re.compile(r"http://127\.0\.0\.1:(?P<port>\d+)/\?token=(?P<token>\w+)")
 NOWHERE = "http://127.0.0.1:9"  # a proxy that answers nobody: what a server asks of the world fails at once
 
 
@@ -45,6 +47,14 @@ class Server:
             body = answer.read()
         return json.loads(body) if body else None
 
+    def answers(self) -> bool:
+        """Whether it answers by now."""
+        try:
+            self.ask("api")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        return True
+
     def kernels(self) -> list[dict[str, Any]]:
         """The kernels it runs now."""
         return self.ask("api/kernels")
@@ -59,29 +69,45 @@ class Server:
             self.process.wait(10)
 
 
-def start(arguments: Iterable[str], folder: Path, settings: Path, ready: str = "api") -> Server:
-    """Start `python -m workbench ARGUMENTS` on `folder`, with settings of its own; wait until it answers.
-
-    `{port}`, `{token}` and `{folder}` in the arguments are filled in.
-    """
+def start_lab(folder: Path, settings: Path) -> Server:
+    """Start JupyterLab on `folder` as `python3 -m workbench lab` does; wait until it answers."""
     port, token = free_port(), secrets.token_hex(16)
-    words = [word.format(port=port, token=token, folder=folder) for word in arguments]
+    own = [
+        str(folder),  # a folder at the end is the one to serve
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        "--LabApp.expose_app_in_browser=True",
+    ]
+    process, log = run(["lab", *own], settings)
+    server = Server(process, port, token, folder, log)
+    return ready(server, server.answers)
+
+
+def start_app(folder: Path, settings: Path) -> Server:
+    """Start the page of `python3 -m workbench app` on the models in `folder`; wait until it says where."""
+    process, log = run(["app", "--port", "0", "--no-browser", "--run", str(folder)], settings)
+    ready(Server(process, 0, "", folder, log), lambda: ADDRESS.search(log.read_text()) is not None)
+    found = ADDRESS.search(log.read_text())
+    assert found is not None
+    return Server(process, int(found["port"]), found["token"], folder, log)
+
+
+def run(arguments: list[str], settings: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start `python -m workbench ARGUMENTS`; return it, and the file that takes what it says."""
     log = settings / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workbench", *words],
+            [sys.executable, "-m", "workbench", *arguments],
             cwd=ROOT,
             env=environment(settings),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    server = Server(process, port, token, folder, log)
-    try:
-        wait_for(server, ready)
-    except AssertionError:
-        server.stop()
-        raise
-    return server
+    return process, log
 
 
 def environment(settings: Path) -> dict[str, str]:
@@ -89,7 +115,7 @@ def environment(settings: Path) -> dict[str, str]:
     places = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     jupyter = {f"JUPYTER_{place}": str(settings / place.lower()) for place in places}
     lab = {f"JUPYTERLAB_{name}_DIR": str(settings / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    proxies = {name: NOWHERE for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE)
     own = {
         "WORKBENCH_ENV": "current",
         "IPYTHONDIR": str(settings / "ipython"),
@@ -108,21 +134,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(server: Server, path: str) -> None:
-    """Return when `path` answers; fail with the server's last words if it ends or stays silent."""
+def ready(server: Server, is_there: Callable[[], bool]) -> Server:
+    """Return the server once it is there; stop it and fail with its last words if it ends or stays silent."""
     end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        assert server.process.poll() is None, f"the server ended:\n{last_words(server)}"
-        try:
-            server.ask(path)
-            return
-        except urllib.error.HTTPError:
-            return  # it answers, if only to refuse
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    raise AssertionError(f"the server did not answer within {START_SECONDS} s:\n{last_words(server)}")
-
-
-def last_words(server: Server) -> str:
-    """The end of what it wrote."""
-    return server.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+    while time.monotonic() < end and server.process.poll() is None:
+        if is_there():
+            return server
+        time.sleep(0.1)
+    server.stop()
+    said = server.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+    raise AssertionError(f"the server ended, or was not there within {START_SECONDS} s:\n{said}")

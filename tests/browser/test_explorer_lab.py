@@ -1,11 +1,10 @@
 """The Explorer in JupyterLab, used by pointer and keys, held against the package's own arrays.
 
-One notebook in one page: the tests follow each other as a visitor's acts would, and each says where it starts.
+One notebook in one page: the tests follow each other as a visitor's acts would.
 """
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +48,10 @@ class Known:
 
 
 @pytest.fixture(scope="module")
-def explorer(page: Page, lab: Server) -> Iterator[ExplorerPage]:
+def explorer(page: Page, lab: Server) -> ExplorerPage:
     write_notebook(lab.folder, NAME, *OPENED)
     run_notebook(page, lab, NAME)
-    yield ExplorerPage(page).open()
+    return ExplorerPage(page).open()
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +175,10 @@ def test_the_pointer_reads_exact_dates_and_values(explorer: ExplorerPage, known:
     explorer.move_to("candles", explorer.bar_x(end), 100)
     told = explorer.tooltip("candles")
     assert told[0] == DAY
-    assert any(line.startswith("close") and float(line.split()[-1]) == pytest.approx(prices["close"][DAY]) for line in told)
+    assert any(
+        line.startswith("close") and float(line.split()[-1]) == pytest.approx(prices["close"][DAY])
+        for line in told
+    )
     query, key = len(explorer.map()) - 1, 4
     explorer.move_to("heatmap", *explorer.cell(query, key))
     told = explorer.tooltip("heatmap")
@@ -199,7 +201,9 @@ def test_a_row_lights_up_what_it_looks_at(explorer: ExplorerPage, known: Known):
     start, _ = explorer.props("candles", "window")[0]
     most, least = start + int(wanted.argmax()), start + int(wanted.argmin())
     lit, unlit = [explorer.pixel("candles", explorer.bar_x(bar), 30) for bar in (most, least)]
-    assert not close_colours(lit, unlit, by=12), "the bar looked at most is no brighter than the one looked at least"
+    assert not close_colours(lit, unlit, by=12), (
+        "the bar looked at most is no brighter than the one looked at least"
+    )
     explorer.press("heatmap", "ArrowUp")
     assert explorer.state()["row"] == row - 1
     explorer.press("heatmap", "Escape")
@@ -211,7 +215,7 @@ def test_a_brushed_span_says_what_share_it_holds(explorer: ExplorerPage, known: 
     explorer.select("method", "rollout")
     why = wb.explain(known.opened.model, known.opened.windows.at(DAY))
     np.testing.assert_allclose(explorer.array("candles", "scores"), why.scores[0], atol=1e-5)
-    start, end = explorer.props("candles", "window")[0]
+    _, end = explorer.props("candles", "window")[0]
     explorer.drag("candles", (explorer.bar_x(end - 5), 100), (explorer.bar_x(end - 1), 100))
     explorer.settle()
     dates = known.opened.windows.at(DAY).bar_dates
@@ -281,7 +285,7 @@ def test_the_line_of_python_shows_this_view_again(explorer: ExplorerPage):
     explorer.select("head", "max")
     explorer.control("export-python").click()
     line = explorer.control("code").input_value()
-    again = eval(line, {"wb": wb})  # noqa: S307
+    again = eval(line, {"wb": wb})
     state = explorer.state()
     assert {name: getattr(again, name) for name in ("ticker", "date", "layer", "head", "method")} == {
         name: state[name] for name in ("ticker", "date", "layer", "head", "method")
@@ -332,19 +336,17 @@ def test_the_focus_can_be_seen(explorer: ExplorerPage):
 
 
 def test_another_ticker_brings_its_model_and_bars(explorer: ExplorerPage):
-    explorer.control("ticker").select_option("MSFT")
-    explorer.page.wait_for_function(
-        "(element) => element.awb.facts.name?.includes('MSFT') && element.awb.ready", arg=explorer.root.element_handle()
-    )
+    explorer.click("heatmap", *explorer.cell(30, 5))  # the pointer stays there, on a selected row
     explorer.settle()
+    explorer.control("ticker").select_option("MSFT")
+    explorer.has_loaded("MSFT")
     assert "MSFT" in explorer.state()["run"]
     prices = wb.load_prices("MSFT")
     np.testing.assert_array_equal(explorer.props("candles", "bars")[0]["close"][-50:], prices["close"][-50:])
-    explorer.press("ticker", "Home")
-    explorer.page.wait_for_function(
-        "(element) => element.awb.facts.name?.includes('AAPL') && element.awb.ready", arg=explorer.root.element_handle()
-    )
-    explorer.settle()
+    explorer.press_while_busy("ticker", "Home")
+    explorer.has_loaded("AAPL")
+    assert explorer.state()["date"] == DAY
+    explorer.press("heatmap", "Escape", "Escape")
 
 
 def test_a_training_can_be_cancelled(explorer: ExplorerPage):
