@@ -4,11 +4,13 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import traitlets
 
 import workbench.widgets.opening as opening
+import workbench.widgets.pictures as pictures
 import workbench.widgets.scoring as scoring
 import workbench.widgets.training as training
 from workbench.explainers.explanation import explain
@@ -39,6 +41,8 @@ class TestOpening:
         assert (explorer.source, explorer.ticker) == ("sample", "AAPL")
         assert explorer.facts["layers"]
         assert explorer.facts["trained"].startswith("trained on AAPL, 2000 → ")
+        assert explorer.facts["traded"] == "test days, from 2011-04-07"
+        assert explorer.money.equity.index[0] == pd.Timestamp("2011-04-07")
         assert explorer.choices["tickers"] == ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
 
     def test_a_model_with_windows_and_prices_is_shown_at_the_last_known_decision(self, explorer, windows):
@@ -663,6 +667,13 @@ class TestNotebook:
     def test_the_page_can_ask_for_a_fresh_picture(self, page):
         page.ask(ask="picture")
         assert page.explorer.picture.startswith("data:image/png;base64,")
+
+    def test_a_day_of_the_training_has_a_picture_though_it_is_not_traded(self, trained):
+        explorer = saved(trained, date="2000-03-15")
+        assert explorer.snapshot().data
+        told = pictures._money(explorer._subject, 0, 60)
+        assert set(told) == {"position"}
+        assert len(told["position"]) > 0
 
     def test_a_model_without_attention_has_a_picture_too(self, windows, prices):
         assert Explorer(build_model("lstm", windows), windows, prices).snapshot().data

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from workbench.models.registry import build_model
+from workbench.trading.ledger import backtest
+from workbench.trading.signals import positions
 from workbench.training.history import History
 from workbench.training.prediction import predict
-from workbench.widgets.answers import TEST, TRAIN, UNKNOWN, VALID, splits_of
+from workbench.widgets.accounts import TEST, TRAIN, UNKNOWN, VALID, splits_of
 from workbench.widgets.subject import GIVEN, Bench, Subject, conventions, one_ticker
 from workbench.widgets.views import View
 
@@ -45,13 +47,50 @@ def test_moves_are_the_labels(subject, windows):
 
 
 def test_accounts_start_at_100_and_follow_the_backtest(subject):
-    money = subject.money
+    money = subject.account.money
     equity = subject.answers.equity
     inside = np.flatnonzero(np.isfinite(equity))
     assert equity[inside[0]] == pytest.approx(100)
     assert np.allclose(equity[inside], money.equity.to_numpy() / 1000)
     assert np.isnan(equity[: inside[0]]).all()
     assert inside[0] == subject.answers.rows[0]
+
+
+def test_days_that_the_model_was_made_by_earn_nothing(subject_of, model, windows, prices):
+    train, valid, test = windows.split(0.6, 0.8)
+    subject = subject_of(model, windows, prices, _history(train, valid))
+    answers, money, signals = subject.answers, subject.account.money, subject.account.positions
+    first = answers.rows[windows.dates.get_loc(test.dates[0])]
+    for account in (answers.equity, answers.benchmark):
+        assert np.isnan(account[:first]).all()
+        assert account[first] == 100
+        assert np.isfinite(account[first:]).all()
+    alone = backtest(signals[test.dates], prices, fill="next_open", cost_bps=5.0)
+    pd.testing.assert_series_equal(money.equity, alone.equity)
+    assert np.isfinite(answers.position).all()
+    assert np.array_equal(answers.position, positions(subject.predictions, threshold=0.4))
+    tested = windows.dates.get_indexer(test.dates)
+    assert np.array_equal(answers.position[tested], money.positions.loc[test.dates].iloc[:, 0])
+    assert subject.account.traded == f"test days, from {test.dates[0]:%Y-%m-%d}"
+
+
+def test_where_the_training_dates_are_unknown_all_days_are_traded_and_it_is_said(subject):
+    assert subject.account.money.equity.index[0] == subject.windows.dates[0]
+    assert subject.account.traded == "all days: training dates unknown"
+
+
+def test_days_that_all_belong_to_the_training_have_no_backtest(subject_of, model, windows, prices):
+    train, valid, _ = windows.split(0.6, 0.8)
+    early = windows[:100]
+    subject = subject_of(model, early, prices, _history(train, valid))
+    assert subject.account.money is None
+    assert subject.account.traded == ""
+    assert subject.account.why_none.startswith(
+        "None of these days come after the training: with its validation it took all up to "
+        f"{valid.dates[-1]:%Y-%m-%d}, and these days end on {early.dates[-1]:%Y-%m-%d}."
+    )
+    assert np.isnan(subject.answers.equity).all()
+    assert np.isfinite(subject.answers.position).all()
 
 
 def test_prices_without_opens_fill_at_the_next_close(subject_of, model, windows, prices):
@@ -72,8 +111,8 @@ def test_classes_that_are_no_moves_have_no_money_and_say_why(subject_of, prices,
 
     odd = replace(windows, classes=("up", "down", "same"))
     subject = subject_of(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12 * 13, 3)), odd, prices)
-    assert subject.money is None
-    assert "sell, hold, buy" in subject.no_money
+    assert subject.account.money is None
+    assert "sell, hold, buy" in subject.account.why_none
     assert np.isnan(subject.answers.equity).all()
     assert np.isfinite(subject.answers.outputs).all()
 

@@ -1,4 +1,4 @@
-"""What a model said of every window, what became of it, and the money made on the way."""
+"""What a model said of every window, what became of it, and the money made on the way, as arrays."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Int8, UInt8
 
-from workbench.features.splits import timestamp
 from workbench.features.windows import Windows
-from workbench.trading.ledger import backtest
-from workbench.trading.result import BacktestResult
-from workbench.trading.signals import positions, positions_from_forecast
-from workbench.training.history import History
+from workbench.widgets.accounts import Account
 
-UNKNOWN, TRAIN, VALID, TEST = 0, 1, 2, 3
 START = 100.0  # what both accounts begin with, to be compared
-
-
-@dataclass(frozen=True)
-class Conventions:
-    """How answers become positions, and positions money."""
-
-    confidence: float | int
-    cost_bps: float | int
-    fill: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +29,7 @@ class Answers:
     position
         Position decided; NaN where there is none.
     equity, benchmark
-        Accounts that start at 100; NaN outside the backtest.
+        Accounts that start at 100 at the first decision traded on; NaN outside the backtest.
     split
         0 unknown, 1 train, 2 valid, 3 test.
     """
@@ -62,19 +48,21 @@ def answers_of(
     windows: Windows,
     prices: pd.DataFrame,
     predictions: pd.DataFrame,
-    money: BacktestResult | None,
-    history: History | None,
+    account: Account,
+    split: UInt8[np.ndarray, " w"],
 ) -> Answers:
     """Lay what the model said of one ticker's windows over the bars of its prices."""
     rows = rows_of(windows, prices)
     equity, benchmark = (np.full(len(prices), np.nan) for _ in range(2))
     position = np.full(len(windows), np.nan)
+    if account.positions is not None:
+        position = account.positions.reindex(windows.dates).to_numpy(dtype=float)
+    money = account.money
     if money is not None:
         bars = prices.index.get_indexer(money.equity.index)
         capital = money.conventions.initial_capital
         equity[bars] = money.equity.to_numpy(dtype=float) / capital * START
         benchmark[bars] = money.benchmark.to_numpy(dtype=float) / capital * START
-        position = money.positions.iloc[:, 0].reindex(windows.dates).to_numpy(dtype=float)
     return Answers(
         rows=rows,
         outputs=predictions.to_numpy(dtype=float),
@@ -83,7 +71,7 @@ def answers_of(
         position=position,
         equity=equity,
         benchmark=benchmark,
-        split=splits_of(windows, history),
+        split=split,
     )
 
 
@@ -107,43 +95,6 @@ def rows_of(windows: Windows, prices: pd.DataFrame) -> Int[np.ndarray, " w"]:
             "Pass the prices that the windows were made from."
         )
     return rows.astype(np.int64)
-
-
-def money_of(predictions: pd.DataFrame, prices: pd.DataFrame, told: Conventions) -> BacktestResult:
-    """Trade on every answer. ValueError where classes are not moves, or prices lack what a fill needs."""
-    if list(predictions.columns) == ["forecast"]:
-        decided = positions_from_forecast(predictions)
-    else:
-        decided = positions(predictions, threshold=told.confidence)
-    return backtest(decided, prices, fill=told.fill, cost_bps=told.cost_bps)
-
-
-def splits_of(windows: Windows, history: History | None) -> UInt8[np.ndarray, " w"]:
-    """Tell which part of the training each decision date belongs to, by the dates of the model's history.
-
-    A history that doesn't say where the test begins has it begin `horizon` windows after the last of valid,
-    since as many are purged there. What lies between parts belongs to none. Dates count on other tickers
-    too, for markets move together.
-    """
-    split = np.full(len(windows), UNKNOWN, dtype=np.uint8)
-    if history is None or not {"train", "valid"} <= history.splits.keys():
-        return split
-    ends = []
-    for part, number in {"train": TRAIN, "valid": VALID}.items():
-        first, last = (_clock(history.splits[part][end], windows) for end in ("first", "last"))
-        split[np.asarray((windows.dates >= first) & (windows.dates <= last))] = number
-        ends.append(last)
-    told = history.provenance.get("split")
-    if told is None:
-        split[np.flatnonzero(np.asarray(windows.dates > max(ends)))[windows.horizon :]] = TEST
-    else:
-        split[np.asarray(windows.dates >= _clock(told["test"], windows))] = TEST
-    return split
-
-
-def _clock(text: str, windows: Windows) -> pd.Timestamp:
-    """Read a date of the history in the clock of these windows, daily or in UTC."""
-    return timestamp(text, windows.dates.tz)
 
 
 def _happened(prices: pd.DataFrame, rows: np.ndarray, horizon: int) -> Float[np.ndarray, " w"]:

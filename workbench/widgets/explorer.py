@@ -106,10 +106,14 @@ class Explorer(Selectors):
 
     @property
     def money(self) -> BacktestResult:
-        """The backtest of all answers; ValueError says why there is none."""
-        if self._subject.money is None:
-            raise ValueError(self._subject.no_money)
-        return self._subject.money
+        """The backtest of the test days, of all days where training dates are unknown; see `facts["traded"]`.
+
+        ValueError says why there is none.
+        """
+        account = self._subject.account
+        if account.money is None:
+            raise ValueError(account.why_none)
+        return account.money
 
     @property
     def code(self) -> str:

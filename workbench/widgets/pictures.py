@@ -93,14 +93,14 @@ def _answer(subject: Subject, window: int) -> dict[str, Any]:
 
 
 def _money(subject: Subject, first: int, last: int) -> dict[str, Any]:
-    if subject.account.money is None:
+    if subject.account.positions is None:
         return {}
     dates, answers = pd.DatetimeIndex(subject.prices.index), subject.answers
     inside = (answers.rows >= first) & (answers.rows < last)
-    position = pd.Series(answers.position[inside], dates[answers.rows[inside]])
+    shown = {"position": pd.Series(answers.position[inside], dates[answers.rows[inside]])}
     known = slice(first, last)
-    return {
-        "position": position,
-        "equity": pd.Series(answers.equity[known], dates[known]).dropna(),
-        "benchmark": pd.Series(answers.benchmark[known], dates[known]).dropna(),
-    }
+    for name in ("equity", "benchmark"):
+        account = pd.Series(getattr(answers, name)[known], dates[known]).dropna()
+        if len(account):  # days of the training are not traded
+            shown[name] = account
+    return shown

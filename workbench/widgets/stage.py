@@ -163,7 +163,8 @@ class Stage(anywidget.AnyWidget):
     def _told(self, instead: str = "") -> dict[str, Any]:
         """Return the traits that describe the subject; `instead` says why another method is shown."""
         subject = self._subject
-        words = [subject.foreign, subject.note, instead, subject.no_money and f"No money: {subject.no_money}"]
+        no_money = subject.account.why_none
+        words = [subject.foreign, subject.note, instead, no_money and f"No money: {no_money}"]
         return {
             "source": subject.source,
             "ticker": subject.ticker,

@@ -13,10 +13,10 @@ from torch import nn
 
 from workbench.features.windows import Windows
 from workbench.models.spec import ModelSpec
-from workbench.trading.result import BacktestResult
 from workbench.training.history import History
 from workbench.training.prediction import predict
-from workbench.widgets.answers import Answers, Conventions, answers_of, money_of, rows_of
+from workbench.widgets.accounts import Account, Conventions, account_of, splits_of
+from workbench.widgets.answers import Answers, answers_of, rows_of
 from workbench.widgets.lenses import Lens, lens_of, top_of
 from workbench.widgets.mapdata import intraday
 from workbench.widgets.views import View
@@ -98,26 +98,15 @@ class Subject:
         return predict(self.model, self.windows, batch_size=batch)
 
     @cached_property
-    def _account(self) -> tuple[BacktestResult | None, str]:
-        try:
-            return money_of(self.predictions, self.prices, self.told), ""
-        except ValueError as error:  # classes that are not moves, prices without opens: the view says which
-            return None, str(error)
-
-    @property
-    def money(self) -> BacktestResult | None:
-        """The backtest of all answers, None where they can't be traded."""
-        return self._account[0]
-
-    @property
-    def no_money(self) -> str:
-        """Why there is no backtest, or nothing."""
-        return self._account[1]
+    def account(self) -> Account:
+        """The positions taken, and the backtest of those that may be judged."""
+        return account_of(self.windows, self.prices, self.predictions, self.told, self.history)
 
     @cached_property
     def answers(self) -> Answers:
         """All arrays of the answers."""
-        return answers_of(self.windows, self.prices, self.predictions, self.money, self.history)
+        split = splits_of(self.windows, self.history)
+        return answers_of(self.windows, self.prices, self.predictions, self.account, split)
 
     @cached_property
     def quick(self) -> Bench:

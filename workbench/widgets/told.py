@@ -32,7 +32,8 @@ def facts(subject: Subject, view: View) -> dict[str, Any]:
         "fill": subject.told.fill,
         "confidence": subject.told.confidence,
         "model": subject.kind,
-        "no_money": subject.no_money,
+        "traded": subject.account.traded,
+        "no_money": subject.account.why_none,
     }
 
 
