@@ -1,5 +1,7 @@
 """What the selectors of an Explorer offer."""
 
+from collections import Counter
+from os import sep
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ from workbench.explainers.methods import METHODS, Method
 from workbench.market.loading import list_tickers
 from workbench.market.sources import SOURCES
 from workbench.models.registry import NETWORKS
+from workbench.training.card import read_card
 from workbench.training.reopening import bundled_models
 from workbench.widgets.catalogue import SavedModel, saved_models
 from workbench.widgets.subject import GIVEN, Subject
@@ -58,25 +61,64 @@ def tickers(source: str, view: View, given: Subject | None) -> list[str]:
 
 def runs(
     subject: Subject, given: Subject | None, view: View, models: list[SavedModel]
-) -> list[dict[str, str]]:
-    """Return the models to choose from: handed over, saved for this ticker or others, or to be trained."""
+) -> list[dict[str, Any]]:
+    """Return the models to choose from: handed over, saved for this ticker or others, or to be trained.
+
+    Their labels are distinct. Those that can't be used come last, disabled.
+    """
     rows = []
     if given is not None and given.run == GIVEN:
-        rows.append({"key": GIVEN, "label": given.kind, "note": given.trained, "group": "given"})
-    here, name = f"trained on {subject.ticker}", subject.ticker
-    for group in (here, "trained on others"):
-        rows += [
-            {"key": model.key, "label": model.label, "note": model.note, "group": group}
-            for model in models
-            if (name in model.tickers and not model.fault) == (group == here)
-            and not (view.read_only and model.fault)  # which says where files lie
-        ]
+        rows.append(_run(GIVEN, given.kind, given.trained, "given"))
+    usable = [model for model in models if not model.fault]
+    twins = _twins(usable) - {subject.run}
+    listed = [model for model in usable if model.key not in twins]
+    labels = _labels(listed)
+    here = [model for model in listed if subject.ticker in model.tickers]
+    others = [model for model in listed if subject.ticker not in model.tickers]
+    for group, members in {f"trained on {subject.ticker}": here, "trained on others": others}.items():
+        rows += [_run(model.key, labels[model.key], model.note, group) for model in members]
     if not view.read_only:
         rows += [
-            {"key": TRAIN + key, "label": f"train {key}", "note": network.what, "group": "train here"}
-            for key, network in NETWORKS.items()
+            _run(TRAIN + key, f"train {key}", network.what, "train here") for key, network in NETWORKS.items()
+        ]
+        rows += [
+            _run(model.key, model.key, _pathless(model), "cannot be used", disabled=True)
+            for model in models
+            if model.fault
         ]
     return rows
+
+
+def _run(key: str, label: str, note: str, group: str, disabled: bool = False) -> dict[str, Any]:
+    return {"key": key, "label": label, "note": note, "group": group, "disabled": disabled}
+
+
+def _labels(models: list[SavedModel]) -> dict[str, str]:
+    """Return the label of each model by its key; where several have the same, their keys tell them apart."""
+    often = Counter(model.label for model in models)
+    return {m.key: m.label if often[m.label] == 1 else f"{m.label} · {m.key}" for m in models}
+
+
+def _twins(models: list[SavedModel]) -> set[str]:
+    """Return the keys of those that have the very weights of a bundled model, without being one."""
+    home = bundled_models().resolve()
+    bundled = {_looks(model): model for model in models if model.folder.parent == home}
+    alike = [m for m in models if m.folder.parent != home and _looks(m) in bundled]
+    return {m.key for m in alike if _weights(m) == _weights(bundled[_looks(m)])}
+
+
+def _looks(model: SavedModel) -> tuple[object, ...]:
+    """Return what models of the same weights have in common, so that few cards need be read again."""
+    return (model.kind, model.tickers, model.source, model.lookback, model.horizon, model.trained)
+
+
+def _weights(model: SavedModel) -> str:
+    return read_card(model.folder)["weights_sha256"]
+
+
+def _pathless(model: SavedModel) -> str:
+    """Return why a model can't be used, without telling where its folder lies."""
+    return model.fault.replace(f"{model.folder.parent}{sep}", "")
 
 
 def methods(subject: Subject) -> list[dict[str, Any]]:

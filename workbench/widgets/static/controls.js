@@ -125,7 +125,7 @@ export class Controls {
 
   showRuns(runs, run, readOnly) {
     const shown = readOnly ? runs.filter(({ group }) => group !== "train here") : runs;
-    const options = shown.map(({ key, label, note, group }) => ({ value: key, text: label, title: note, group }));
+    const options = shown.map(({ key, label, note, group, disabled }) => ({ value: key, text: label, title: note, group, disabled }));
     const armed = shown.some(({ key }) => key === this.armed) ? this.armed : "";
     this.armed = armed;
     fill(this.selects.run, options, armed || run);
