@@ -25,7 +25,7 @@ def shapley_coalitions(parts: int, samples: int, seed: int) -> Coalitions:
     """Return all, none, then coalitions by the Shapley kernel.
 
     If `samples` allow, every coalition is there once, weighted by the kernel. Else they are drawn by it, each
-    together with its complement, which cancels much of the chance in the fit.
+    together with its complement, which cancels much of the chance in the fit; `weights` counts repetitions.
     """
     ends = torch.stack([torch.ones(parts), torch.zeros(parts)]).bool()
     sizes = torch.arange(1, parts, dtype=torch.float64)
@@ -42,8 +42,10 @@ def shapley_coalitions(parts: int, samples: int, seed: int) -> Coalitions:
         size = 1 + torch.multinomial(likely, drawn, replacement=True, generator=random)
         place = torch.rand(drawn, parts, generator=random).argsort(1).argsort(1)
         some = place < size[:, None]
-        inner = torch.stack([some, ~some], 1).flatten(0, 1)[: samples - 2]
-        weights = torch.ones(len(inner), dtype=torch.float64)
+        pairs = torch.stack([some, ~some], 1).flatten(0, 1)[: samples - 2]
+        # Small and large ones come up again and again: they are asked once, and count as often as drawn.
+        inner, times = pairs.unique(dim=0, return_counts=True)
+        weights = times.double()
     return Coalitions(torch.cat([ends, inner]), torch.cat([torch.zeros(2).double(), weights]))
 
 
