@@ -66,10 +66,10 @@ def test_the_recorded_validation_loss_follows_from_the_weights(shipped):
 
 def test_the_recipe_is_what_the_script_declares(shipped):
     name, opened = shipped
-    network, ticker = SCRIPT.MODELS[name]
+    network, ticker, source = SCRIPT.MODELS[name]
     recipe, card = opened.card["recipe"], opened.card
     assert opened.trained_on == ticker
-    assert card["data"]["source"] == "sample"
+    assert card["data"]["source"] == source
     assert card["data"]["features"] == {"kind": "make_features", "zscore": None}
     assert card["data"]["labels"] == {"kind": "label_moves", **SCRIPT.LABELS}
     assert card["model"]["name"] == recipe["spec"]["name"] == network
@@ -77,7 +77,7 @@ def test_the_recipe_is_what_the_script_declares(shipped):
     assert card["model"]["lookback"] == SCRIPT.LOOKBACK
     assert recipe["seed"] == card["model"]["seed"] == SCRIPT.SEED
     assert recipe["options"] == TrainingOptions(**SCRIPT.TRAINING).recipe()
-    train, valid, test = SCRIPT.windows_of(ticker).split(*SCRIPT.SPLIT)
+    train, valid, test = SCRIPT.windows_of(ticker, source).split(*SCRIPT.SPLIT)
     assert fingerprint(train) == recipe["train"]["sha256"] == card["windows"]["sha256"]
     assert fingerprint(valid) == recipe["valid"]["sha256"]
     assert test.dates[0] == pd.Timestamp(opened.split[1])
