@@ -175,6 +175,17 @@ def test_prices_without_a_field_of_the_features_are_refused(tmp_path):
         reopen(tmp_path, "AMD", "sample20")
 
 
+def test_prices_that_are_loaded_already_are_not_loaded_again(tmp_path, monkeypatch):
+    trained(tmp_path)
+    prices = load_prices("MSFT", start=START, end=END)
+    expected = reopen(tmp_path, "MSFT").windows
+    own = reopening.load_prices
+    monkeypatch.setattr(reopening, "load_prices", lambda ticker, *rest: {"AAPL": own}[ticker](ticker, *rest))
+    again = reopen(tmp_path, "MSFT", prices=prices)
+    assert fingerprint(again.windows) == fingerprint(expected)
+    assert again.prices is prices
+
+
 def test_a_folder_without_a_model_is_told_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no complete model"):
         reopen(tmp_path)

@@ -22,12 +22,28 @@ from workbench.training.checkpoints import load_history, load_model
 from workbench.training.coverage import fingerprint, labels_fingerprint, statistics
 from workbench.training.history import History
 
-__all__ = ["Reopened", "bundled_models", "reopen"]
+__all__ = ["Reopened", "UnreadablePrices", "bundled_models", "reopen"]
 
 CLOSE = 1e-3  # of a feature's spread: more than another machine's rounding, less than another column
 AT_HAND = ("sample", "sample20", "synthetic")  # sources that need no network and no file of the user's
 LABELS = {"label_moves": label_moves, "forward_return": forward_return}
 BY_HAND = "Pass model, windows and prices, made as they were for training, instead of the folder."
+
+
+class UnreadablePrices(ValueError):
+    """A model reads columns that `make_features` doesn't make of these prices.
+
+    Attributes
+    ----------
+    columns
+        Those columns.
+    prices
+        The prices, which another model may be able to read.
+    """
+
+    def __init__(self, words: str, columns: list[str], prices: pd.DataFrame) -> None:
+        super().__init__(words)
+        self.columns, self.prices = columns, prices
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +92,12 @@ def bundled_models() -> Path:
     return bundled_folder() / "models"
 
 
-def reopen(folder: str | PathLike[str], ticker: str | None = None, source: str | None = None) -> Reopened:
+def reopen(
+    folder: str | PathLike[str],
+    ticker: str | None = None,
+    source: str | None = None,
+    prices: pd.DataFrame | None = None,
+) -> Reopened:
     """Load a saved model, and make its prices and windows again as they were for training.
 
     Parameters
@@ -88,6 +109,8 @@ def reopen(folder: str | PathLike[str], ticker: str | None = None, source: str |
     source
         Of those prices; None is the source of the training prices. From that source the training prices'
         dates are loaded, from another all it has.
+    prices
+        Those prices, where they are loaded already.
 
     Returns
     -------
@@ -97,8 +120,10 @@ def reopen(folder: str | PathLike[str], ticker: str | None = None, source: str |
     Raises
     ------
     ValueError
-        The card doesn't say how windows are made, the training windows held columns or labels of the
-        user's own, or the prices lack what the features need.
+        The card doesn't say how windows are made, or the training windows held columns or labels of the
+        user's own.
+    UnreadablePrices
+        A ValueError: the prices lack what the features need.
     FileNotFoundError, ModelFileError
         As `load_model`.
     PriceError, SourceError
@@ -110,7 +135,7 @@ def reopen(folder: str | PathLike[str], ticker: str | None = None, source: str |
     data = _recipe(folder, card)
     spec, own = spec_of(card), (data["ticker"], data["source"])
     asked = (own[0] if ticker is None else ticker, source or own[1])
-    prices = _prices(data, *asked)
+    prices = _prices(data, *asked) if prices is None else prices
     windows = _windows(prices, data, spec)
     check_windows(model, windows)
     note = ""
@@ -150,10 +175,12 @@ def _windows(prices: pd.DataFrame, data: dict[str, Any], spec: ModelSpec) -> Win
     features = make_features(prices, data["features"]["zscore"])
     missing = [name for name in spec.feature_names if name not in features]
     if missing:
-        raise ValueError(
+        raise UnreadablePrices(
             f"The model reads {', '.join(missing)}, which make_features doesn't make of the prices of "
             f"{prices.attrs['provenance']['ticker']}. If these prices lack a field, choose others; if the "
-            f"columns are your own: {BY_HAND}"
+            f"columns are your own: {BY_HAND}",
+            missing,
+            prices,
         )
     told = dict(data["labels"])
     labels = LABELS[told.pop("kind")](prices, **told)

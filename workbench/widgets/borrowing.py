@@ -10,7 +10,7 @@ from workbench.features.windows import Windows
 from workbench.market.frame import PriceError, SourceError
 from workbench.market.loading import load_panel, load_prices
 from workbench.market.sources import SOURCES
-from workbench.training.reopening import LABELS
+from workbench.training.reopening import LABELS, UnreadablePrices
 
 
 def prices_of(windows: Windows) -> pd.DataFrame:
@@ -43,16 +43,18 @@ def windows_like(windows: Windows, prices: pd.DataFrame) -> Windows:
 
     Raises
     ------
-    ValueError
-        They hold columns that `make_features` doesn't give for these prices.
+    UnreadablePrices
+        A ValueError: they hold columns that `make_features` doesn't give for these prices.
     """
     names, told = list(windows.feature_names), windows.provenance
     made = make_features(prices, told.get("features", {}).get("zscore"))
     missing = [name for name in names if name not in made.columns]
     if missing:
-        raise ValueError(
+        raise UnreadablePrices(
             f"The model reads {', '.join(missing[:4])}, which make_features doesn't give for these prices. "
-            "Open another Explorer with the windows and prices of that ticker."
+            "Open another Explorer with the windows and prices of that ticker.",
+            missing,
+            prices,
         )
     return Windows.of(made.loc[:, names], _labels_like(windows, prices), windows.lookback)
 

@@ -12,24 +12,16 @@ from workbench.market.loading import load_prices
 from workbench.market.sources import SOURCES, source_of
 from workbench.training.checkpoints import load_history
 from workbench.training.history import History
-from workbench.training.reopening import Reopened, reopen
+from workbench.training.reopening import Reopened, UnreadablePrices, reopen
 from workbench.widgets.borrowing import prices_of, windows_like
 from workbench.widgets.catalogue import SavedModel
 from workbench.widgets.choices import VISITOR_SOURCES, models_of, tickers
 from workbench.widgets.subject import GIVEN, Subject, conventions, one_ticker, tickers_of
+from workbench.widgets.suiting import Wish, at_home, in_turn, instead, knows, unreadable
 from workbench.widgets.views import View
 
 SOURCE, TICKER = "sample", "AAPL"  # what a newcomer sees
 LONGEST_NAME = 1000  # characters of a ticker, which may be a path
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the selectors ask for; without a run, whichever model suits the ticker."""
-
-    source: str
-    ticker: str
-    run: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,28 +159,41 @@ class Library:
         if self.first is not None and self._holds(wish):
             return self._applied(self.first, wish)
         models = [model for model in models_of(self.view) if not model.fault]
-        kind = now.kind if now is not None else ""
-        alike = [m for m in models if _knows(m, wish) and (not kind or m.kind == kind)]
-        if now is None:
-            alike.sort(key=lambda m: m.kind != "transformer")  # with attention to look at
-        else:
-            alike.sort(key=lambda m: m.lookback != now.windows.lookback)  # stable: the newest stays first
-        if alike:
-            return self._saved(alike[0], wish)
-        if now is not None:
-            return self._applied(now, wish)
-        if not models:
-            raise FileNotFoundError(
-                f"There is no saved model, neither bundled nor in {self.view.folder}. "
-                "Train one with ensure_model, or pass Explorer(model, windows, prices)."
-            )
-        known = [m for m in models if _knows(m, Wish(SOURCE, TICKER))] or models
-        return self._saved(known[0], wish)
+        alike = at_home(models, wish, now)
+        try:
+            if alike:
+                return self._saved(alike[0], wish)
+            if now is not None:
+                return self._applied(now, wish)
+            if not models:
+                raise FileNotFoundError(
+                    f"There is no saved model, neither bundled nor in {self.view.folder}. "
+                    "Train one with ensure_model, or pass Explorer(model, windows, prices)."
+                )
+            return self._saved((at_home(models, Wish(SOURCE, TICKER), None) or models)[0], wish)
+        except UnreadablePrices as error:
+            return self._readable(wish, in_turn(models, wish, now, error.prices), error)
 
-    def _saved(self, model: SavedModel, wish: Wish) -> Subject:
+    def _readable(self, wish: Wish, models: list[SavedModel], error: UnreadablePrices) -> Subject:
+        """Return the first model that can read the prices, which are not loaded again for each."""
+        last: ValueError = error
+        for model in models:
+            prices = None if knows(model, wish) else error.prices  # its training had dates of its own
+            try:
+                return self._saved(model, wish, prices, instead(model, error))
+            except UnreadablePrices:
+                continue
+            except ValueError as other:  # damaged, or of columns of the user's own: the next may do
+                last = other
+        raise unreadable(wish, error, last) from error
+
+    def _saved(
+        self, model: SavedModel, wish: Wish, prices: pd.DataFrame | None = None, why: str = ""
+    ) -> Subject:
         if model.fault:
             raise ValueError(f"{model.key} cannot be used: {model.fault}")
-        opened = reopen(model.folder, wish.ticker, wish.source)
+        opened = reopen(model.folder, wish.ticker, wish.source, prices)
+        opened = replace(opened, note=" · ".join(filter(None, [why, opened.note])))
         return self._of_reopened(opened, model.folder, model.key, wish)
 
     def _of_reopened(self, opened: Reopened, folder: Path, run: str, wish: Wish | None) -> Subject:
@@ -228,10 +233,6 @@ class Library:
             told=conventions(self.view, prices),
             history=now.history,
         ).prepared()
-
-
-def _knows(model: SavedModel, wish: Wish) -> bool:
-    return wish.ticker in model.tickers and wish.source == model.source
 
 
 def _interval(now: Subject) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 import traitlets
 
 from workbench.widgets.choices import TRAIN, sources, tickers
-from workbench.widgets.opening import Wish
 from workbench.widgets.stage import Stage
 from workbench.widgets.subject import Subject
+from workbench.widgets.suiting import Wish
 from workbench.widgets.training import trained
 from workbench.widgets.worker import Job, abandonable
 
