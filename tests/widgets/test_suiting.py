@@ -64,8 +64,8 @@ def test_where_no_model_can_read_them_it_is_said_what_can_be_done(tmp_path, monk
     page.choose(source="sample20")
     explorer = page.explorer
     assert explorer.error.startswith(
-        "No saved model can read the prices of AAPL from sample20: they lack what each of them reads, such as "
-        f"{LACKED}. Choose another ticker"
+        "No saved model can read the prices of AAPL from sample20: they lack what each of them reads, "
+        f"such as {LACKED}. Choose another ticker"
     )
     assert "wb.ensure_model" in explorer.error
     assert (explorer.source, explorer.version) == ("sample", 1)
