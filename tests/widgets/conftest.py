@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from module_page import chromium, module_page  # noqa: F401
 
 from workbench.features.indicators import make_features
 from workbench.features.labels import forward_return, label_moves

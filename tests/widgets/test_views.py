@@ -252,19 +252,56 @@ def test_the_theme_of_the_page_is_followed(page: Any) -> None:
     assert (light[:3], dark[0][:3], dark[1]) == ([255, 255, 255], [20, 23, 26], True)
 
 
-def test_money_reads_the_decision_of_a_bar(page: Any) -> None:
+def test_money_reads_positions_by_decision_and_accounts_by_bar(page: Any) -> None:
     got = page.evaluate("""() => {
+      const equity = new Float64Array(50).fill(NaN);
+      [equity[11], equity[12], equity[13]] = [100, 100.75, 101.5];
       view('MoneyView', {bars: made(50), rows: Int32Array.from([10, 11, 13]), decision: 13,
         position: Float32Array.from([1, -1, 0]), split: Uint8Array.from([1, 2, 3]),
-        equity: Float64Array.from([NaN, 100, 101.5]), benchmark: Float64Array.from([NaN, 100, 99])});
+        equity, benchmark: equity.map((value) => 200 - value)});
       return [10, 11, 12, 13].map((bar) => shown.tooltipLines(bar).slice(1).join(', '));
     }""")
     assert got == [
         "position 1, training part",
         "position −1, strategy 100.00, buy and hold 100.00, validation part",
-        "no decision here",
-        "position 0, strategy 101.50, buy and hold 99.00, test part",
+        "no decision here, strategy 100.75, buy and hold 99.25",
+        "position 0, strategy 101.50, buy and hold 98.50, test part",
     ]
+
+
+def test_an_account_is_drawn_at_its_bars_and_the_reason_where_there_is_none(page: Any) -> None:
+    heights = page.evaluate("""() => {
+      const equity = new Float64Array(50).fill(NaN);
+      for (let bar = 20; bar < 50; bar += 1) equity[bar] = bar < 40 ? 100 : 110;
+      view('MoneyView', {bars: made(50), first: 0, last: 49, rows: Int32Array.from([20, 39, 49]),
+        decision: 49,
+        position: new Float32Array(3), split: new Uint8Array(3), equity, benchmark: equity});
+      const { equity: pane } = shown.panes({ width: 678, height: 240 });
+      const ctx = shown.back.getContext('2d'), scale = shown.back.width / 678;
+      const inked = (bar) => {
+        const x = Math.round(shown.place(678).x(bar) * scale);
+        for (let y = pane.top + 1; y < pane.top + pane.height; y += 1) {
+          const [red, , blue] = ctx.getImageData(x, Math.round(y * scale), 1, 1).data;
+          if (red < 90 && blue > 100) return y;
+        }
+        return null;
+      };
+      return [inked(10), inked(25), inked(45)];
+    }""")
+    assert heights[0] is None
+    assert heights[1] > heights[2] + 20  # 110 stands above 100
+    words = page.evaluate("""() => {
+      const none = new Float64Array(50).fill(NaN), drawn = [];
+      const paper = CanvasRenderingContext2D.prototype, fillText = paper.fillText;
+      paper.fillText = function (text, ...at) { drawn.push(text); return fillText.call(this, text, ...at); };
+      view('MoneyView', {bars: made(50), rows: Int32Array.from([20]), decision: 20,
+        position: new Float32Array(1), split: new Uint8Array(1),
+        equity: none, benchmark: none, message: 'no opens are known'});
+      paper.fillText = fillText;
+      return drawn;
+    }""")
+    assert "no opens are known" in words
+    assert "position" in words
 
 
 def test_thousands_of_bars_are_repainted_quickly(page: Any) -> None:

@@ -3,10 +3,11 @@
 import { dateText } from "./axes.js";
 
 const PARTS_OF_DATA = [
-  "This day belongs to no part: what the model learnt from is not known.",
+  "Not known: the model may have learnt from this day.",
   "Training: the model learnt from this day, so its answer proves nothing.",
   "Validation: the model was chosen by days like this one.",
   "Test: the model has never seen this day.",
+  "Between the parts: left out on purpose, so that no label reaches from one into the next.",
 ];
 
 /** A return with its sign: 0.0123 is "+1.23 %". */
@@ -15,13 +16,18 @@ export function returnText(fraction) {
   return `${fraction < 0 && percent !== "0.00" ? "−" : "+"}${percent} %`;
 }
 
-/** A position from −1 to 1 in words. */
-export function positionText(position) {
-  if (!Number.isFinite(position)) return "none: outside the backtest";
-  if (position === 0) return "out of the market";
-  const side = position > 0 ? "long" : "short";
+/**
+ * A position from −1 to 1 in words; `sure` is the largest probability, `confidence` what it takes to act, and
+ * `traded` says whether the account holds it.
+ */
+export function positionText(position, { sure = null, confidence = 0, traded = true } = {}) {
+  if (!Number.isFinite(position)) return "none: these answers are not traded";
+  const unsure = sure !== null && sure < confidence;
+  if (position === 0 && unsure) return `out of the market: less sure than the ${Number((100 * confidence).toPrecision(3))} % asked for`;
+  const side = position === 0 ? "out of the market" : position > 0 ? "long" : "short";
   const size = Math.abs(position);
-  return size === 1 ? side : `${side}, ${Number((100 * size).toPrecision(3))} % of the money`;
+  const part = size === 1 || size === 0 ? "" : `, ${Number((100 * size).toPrecision(3))} % of the money`;
+  return `${side}${part}${traded ? "" : ", not traded on this day"}`;
 }
 
 /** The answer of one day. */
@@ -44,7 +50,10 @@ export class AnswerPanel {
     return made;
   }
 
-  /** Take over classes, probabilities, forecast, happened, moved, horizon, position, split, date, intraday. */
+  /**
+   * Take over classes, probabilities, forecast, unit ("return" or "value"), happened, moved, horizon, position,
+   * confidence, traded, split, date, intraday.
+   */
   set(patch) {
     Object.assign(this.props, patch);
     const { classes = [], probabilities, date, intraday } = this.props;
@@ -74,13 +83,18 @@ export class AnswerPanel {
   }
 
   lines() {
-    const { classes = [], probabilities, forecast, happened, moved, horizon = 1, position, split } = this.props;
+    const { classes = [], probabilities, forecast, unit, happened, moved, horizon = 1, position, split } = this.props;
+    const { confidence, traded } = this.props;
     const ahead = `${horizon} bar${horizon === 1 ? "" : "s"}`;
     const lines = [];
-    if (!probabilities && Number.isFinite(forecast)) lines.push(["Forecast", `${returnText(forecast)} in ${ahead}`]);
+    if (!probabilities && Number.isFinite(forecast)) {
+      const text = unit === "value" ? String(Number(forecast.toPrecision(4))).replace("-", "−") : returnText(forecast);
+      lines.push(["Forecast", `${text} in ${ahead}`]);
+    }
     const name = moved >= 0 && classes[moved] ? ` (${classes[moved]})` : "";
     lines.push(["Then", Number.isFinite(happened) ? `${returnText(happened)} in ${ahead}${name}` : "not known yet"]);
-    lines.push(["Position", positionText(position)]);
+    const sure = probabilities ? Math.max(...probabilities) : null;
+    lines.push(["Position", positionText(position, { sure, confidence, traded })]);
     lines.push(["Part", PARTS_OF_DATA[split] ?? PARTS_OF_DATA[0]]);
     return lines;
   }

@@ -186,7 +186,7 @@ export class CandleView extends BrushView {
     const held = shareInside(this.props);
     if (held === null) return counted;
     const none = held.none === null ? "" : ` (indifferent: ${shareText(held.none)})`;
-    return `${counted}: ${shareText(held.share)} of ${signed ? "all |scores|" : "the whole"}${none}`;
+    return `${counted}: ${shareText(held.share)} of ${signed ? "the absolute bar totals" : "the whole"}${none}`;
   }
 
   tooltipLines(bar) {

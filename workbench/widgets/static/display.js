@@ -1,7 +1,7 @@
 import { AnswerPanel } from "./answer.js";
 import { dateText } from "./axes.js";
 import { CandleView } from "./candles.js";
-import { Controls } from "./controls.js";
+import { Controls, button } from "./controls.js";
 import { FeatureView } from "./features.js";
 import { HeatmapView, fuseHeads } from "./heatmap.js";
 import { Messages } from "./messages.js";
@@ -14,6 +14,7 @@ const PARTS = [
   ["candles", "left", "Prices with the window explained"],
   ["features", "left", "Scores by feature and bar"],
   ["money", "left", "Position and equity"],
+  ["conventions", "left", ""],
   ["heatmap", "right", "Attention map"],
   ["answer", "right", ""],
   ["selection", "right", ""],
@@ -45,6 +46,13 @@ export class Display extends Scene {
       this.views[name] = new kinds[name](this.parts[name], { label, height: null, className: `awb-${name}` });
     }
     this.parts.features.hidden = true;
+    this.retry = button("retry", "Try again", "Ask again for what could not be had", () => {
+      this.wish(true);
+      this.showScores();
+      this.showMap();
+    });
+    this.retry.hidden = true;
+    this.parts.candles.append(this.retry);
     this.panel = new AnswerPanel(this.parts.answer);
   }
 
@@ -82,11 +90,10 @@ export class Display extends Scene {
     const bars = { ...this.store.bars, intraday, name: facts.name, synthetic: facts.synthetic, unit: facts.unit };
     const { rows, position, equity, benchmark, split } = this.store.answers;
     const traded = equity.some((value) => Number.isFinite(value));
+    const message = traded ? null : facts.no_money || "These answers were not traded.";
     this.views.candles.set({ bars, hover: null });
-    this.views.money.set({
-      bars, rows, position, equity, benchmark, split, hover: null,
-      message: traded ? null : facts.no_money || "Not traded on these days.",
-    });
+    this.views.money.set({ bars, rows, position, equity, benchmark, split, hover: null, message });
+    this.parts.conventions.textContent = traded ? conventionsText(facts) : message;
   }
 
   showDay() {
@@ -125,7 +132,10 @@ export class Display extends Scene {
       happened: answers.happened[day],
       moved: answers.moved[day],
       horizon: facts.horizon,
+      unit: facts.forecast_unit,
       position: answers.position[day],
+      confidence: facts.confidence,
+      traded: Number.isFinite(answers.equity[answers.rows[day]]),
       split: answers.split[day],
       date: this.momentOf(day),
       intraday: this.intraday,
@@ -166,7 +176,7 @@ export class Display extends Scene {
     this.litRow = null;
     if (weights && this.dated()) {
       const lit = new Float32Array(end - start + 1).map((_, i) => weights[Math.floor(i / block)]); // cells are means, so shares a bar
-      const of = this.dated("queries") ? `the row of ${dateText(this.store.bars.dates[Math.min(end, start + row * block)], this.intraday)}` : `row ${row + 1}`;
+      const of = this.dated("queries") ? `the row of ${this.cellText(row)}` : `row ${row + 1}`;
       this.litRow = { lit, of };
     }
     this.views.candles.set({ lit: this.litRow?.lit ?? null, litLabel: this.litRow ? `Lit: looked at by ${this.litRow.of} more than an average bar` : "" });
@@ -179,6 +189,7 @@ export class Display extends Scene {
     const found = this.store.scoresOf(method, target, this.day);
     const failed = this.store.failureOf("scores", method, target);
     const label = this.methodOf()?.label ?? method;
+    this.found = found;
     this.byBar = found ? summed(found) : null;
     this.views.candles.set({
       scores: this.byBar,
@@ -190,6 +201,15 @@ export class Display extends Scene {
     this.showFeatures(found);
     this.showTrust(found, label);
     this.showSelection();
+    this.showRetry();
+  }
+
+  /** The scores of each feature by bar, as columns by name; none where the method has no features. */
+  featureColumns() {
+    const { found } = this;
+    if (!found?.features) return {};
+    const column = (f) => Float32Array.from({ length: found.time }, (_, t) => found.scores[t * found.features + f]);
+    return Object.fromEntries(this.facts.feature_names.map((name, f) => [`score_of_${name}`, column(f)]));
   }
 
   showFeatures(found) {
@@ -205,6 +225,11 @@ export class Display extends Scene {
       signed: found.signed,
       message: null,
     });
+  }
+
+  /** Offer another try where something could not be had on this day. */
+  showRetry() {
+    this.retry.hidden = !this.store.failed;
   }
 
   showTrust(found, label) {
@@ -238,6 +263,12 @@ export class Display extends Scene {
 
 function division(className) {
   return Object.assign(document.createElement("div"), { className });
+}
+
+/** How the equity came about, in words. */
+function conventionsText({ traded, fill, cost_bps: cost, confidence, classes }) {
+  const acts = classes?.length ? ` An answer acts when it is at least ${Number((100 * confidence).toPrecision(3))} % sure.` : "";
+  return `Equity of ${traded || "these days"}: filled at the ${fill.replace("_", " ")}, ${cost} bp a side.${acts}`;
 }
 
 /** Scores by bar: the sum over features where there are any. */

@@ -153,17 +153,21 @@ class Explorer extends Display {
     const value = this.model.get(name);
     if (JSON.stringify(value) === JSON.stringify(this.state[name])) return;
     this.state[name] = value;
+    if (this.model.get("version") !== this.store.version) return; // all is shown anew when the version is told
     if (name === "date" && this.ready) this.day = this.dayOf(value);
     this.showChoice(name);
   }
 
   toldFact(name) {
     if (name === "version") {
+      for (const choice of CHOICES) this.state[choice] = this.model.get(choice); // told in any order
       this.store.clear();
       this.day = -1;
       this.store.load();
     }
+    if (this.model.get("version") !== this.store.version) return;
     if (name === "choices" || name === "facts") this.showControls();
+    if (name === "facts" && this.ready) this.showBars();
     this.showMessages();
   }
 

@@ -70,12 +70,18 @@ export class Exporter {
     if (!this.isReady()) return;
     const { display } = this;
     const { start, end } = display.window();
+    if (!display.byBar) {
+      this.say("The scores of this day are not there yet.");
+      return;
+    }
     const columns = {
       [`score_${display.state.method}`]: display.byBar,
+      ...display.featureColumns(),
       null: display.views.candles.props.none,
       attention_of_row: display.litRow?.lit ?? null,
     };
-    const text = csvOf({ bars: display.store.bars, start, end, intraday: display.intraday, columns });
+    const { intraday, facts } = display;
+    const text = csvOf({ bars: display.store.bars, start, end, intraday, columns, synthetic: facts.synthetic });
     download(this.name("csv"), text, "text/csv");
   }
 

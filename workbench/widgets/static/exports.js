@@ -74,14 +74,18 @@ export function pngOf(views, lines, root, scale = 2) {
 }
 
 /** The bars of a window with what each was given: a CSV text, shares as fractions. */
-export function csvOf({ bars, start, end, intraday, columns }) {
+export function csvOf({ bars, start, end, intraday, columns, synthetic }) {
   const named = Object.entries(columns).filter(([, values]) => values);
-  const head = ["date", "open", "high", "low", "close", "volume", ...named.map(([name]) => name)];
+  const date = intraday ? "date_utc" : "date";
+  const head = [date, "open", "high", "low", "close", "volume", ...named.map(([name]) => name)];
+  if (synthetic) head.push("prices");
   const rows = [head.map(csvText).join(",")];
   for (let bar = start; bar <= end; bar += 1) {
     const priced = ["open", "high", "low", "close", "volume"].map((name) => bars[name][bar]);
     const values = [...priced, ...named.map(([, each]) => each[bar - start])];
-    rows.push([dateText(bars.dates[bar], intraday), ...values.map((v) => (Number.isFinite(v) ? v : ""))].join(","));
+    const row = [dateText(bars.dates[bar], intraday), ...values.map((v) => (Number.isFinite(v) ? v : ""))];
+    if (synthetic) row.push("SYNTHETIC");
+    rows.push(row.join(","));
   }
   return `${rows.join("\n")}\n`;
 }

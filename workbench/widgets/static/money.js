@@ -4,13 +4,14 @@ import { dateText } from "./axes.js";
 import { BarView } from "./bar_view.js";
 import { clipTo, drawCaption, drawDates, drawFrame, drawHeader, drawKeys, drawUpright, drawWords, fontOf, stackPanes, valueScale } from "./panes.js";
 
-const SPLITS = ["", "training", "validation", "test"];
-const TINTS = [0, 0.55, 0.28, 0];
+const SPLITS = ["", "training", "validation", "test", ""]; // the last: left out between parts
+const TINTS = [0, 0.55, 0.28, 0, 0];
 const LOG_FROM = 3;
 
 /**
- * Money around a decision. Props: `bars`, `first`, `last`, `rows` (bar of each decision, rising), `position`,
- * `equity`, `benchmark`, `split` (one a decision), `decision` (a bar), `hover`, `message`.
+ * Money around a decision. Props: `bars`, `first`, `last`, `rows` (bar of each decision, rising), `position` and
+ * `split` (one a decision), `equity` and `benchmark` (one a bar), `decision` (a bar), `hover`, `message` (why
+ * there is no equity).
  * Events: `hover` {bar}, `pick` {bar}, `step` {by}.
  */
 export class MoneyView extends BarView {
@@ -41,17 +42,16 @@ export class MoneyView extends BarView {
   }
 
   paint(ctx, size, theme) {
-    const { bars, rows, message } = this.props;
-    if (this.count === 0 || !rows || message) {
-      const whole = { left: 0, top: 0, ...size };
-      drawWords(ctx, whole, message || "nothing has been decided yet", message ? theme.ink : theme.muted, theme);
+    const { bars, rows } = this.props;
+    if (this.count === 0 || !rows) {
+      drawWords(ctx, { left: 0, top: 0, ...size }, "nothing has been decided yet", theme.muted, theme);
       return;
     }
     const [panes, range, place, shown] = [this.panes(size), this.range(), this.place(size.width), this.shown()];
     this.paintSplits(ctx, panes, place, shown, theme);
     drawDates(ctx, panes, bars, place, range, theme);
     this.paintPosition(ctx, panes.position, place, shown, theme);
-    this.paintEquity(ctx, panes.equity, place, shown, theme);
+    this.paintEquity(ctx, panes.equity, place, range, theme);
     const { decision } = this.props;
     if (decision >= range.first && decision <= range.last) drawUpright(ctx, panes, place.x(decision), theme.ink, [2, 3]);
     drawHeader(ctx, size, "Position, and equity [start = 100]", "", theme);
@@ -112,12 +112,12 @@ export class MoneyView extends BarView {
     ctx.restore();
   }
 
-  paintEquity(ctx, pane, place, shown, theme) {
-    const { equity, benchmark } = this.props;
-    const [low, high] = extent([equity, benchmark], shown);
+  paintEquity(ctx, pane, place, range, theme) {
+    const { equity, benchmark, message } = this.props;
+    const [low, high] = extent([equity, benchmark], range);
     if (!(high >= low)) {
       drawFrame(ctx, pane, { ticks: [], texts: [] }, "equity", theme);
-      drawWords(ctx, pane, "the backtest does not reach these bars", theme.muted, theme);
+      drawWords(ctx, pane, message || "the backtest does not reach these bars", theme.muted, theme);
       return;
     }
     const log = low > 0 && high / low > LOG_FROM;
@@ -126,13 +126,12 @@ export class MoneyView extends BarView {
     drawFrame(ctx, pane, scale, log ? "equity [log]" : "equity", theme);
     ctx.save();
     clipTo(ctx, pane);
-    this.paintCurve(ctx, benchmark, scale, place, shown, theme.muted, [5, 3]);
-    this.paintCurve(ctx, equity, scale, place, shown, theme.accent, []);
+    this.paintCurve(ctx, benchmark, scale, place, range, theme.muted, [5, 3]);
+    this.paintCurve(ctx, equity, scale, place, range, theme.accent, []);
     ctx.restore();
   }
 
-  paintCurve(ctx, values, scale, place, [from, to], colour, dash) {
-    const { rows } = this.props;
+  paintCurve(ctx, values, scale, place, { first, last }, colour, dash) {
     ctx.strokeStyle = colour;
     ctx.lineWidth = 1.5;
     ctx.lineJoin = "round";
@@ -140,12 +139,12 @@ export class MoneyView extends BarView {
     ctx.beginPath();
     let drawing = false;
     const every = Math.max(1, Math.floor(1 / place.step)); // one point a pixel is all that shows
-    // One decision beyond either edge, so that curves run through to it.
-    for (let row = Math.max(0, from - 1); row < Math.min(rows.length, to + 1); row += 1) {
-      if (every > 1 && row % every !== 0 && drawing && Number.isFinite(values[row])) continue;
-      const known = Number.isFinite(values[row]);
-      if (known && drawing) ctx.lineTo(place.x(rows[row]), scale.y(values[row]));
-      else if (known) ctx.moveTo(place.x(rows[row]), scale.y(values[row]));
+    // One bar beyond either edge, so that curves run through to it.
+    for (let bar = Math.max(0, first - 1); bar < Math.min(values.length, last + 2); bar += 1) {
+      const known = Number.isFinite(values[bar]);
+      if (every > 1 && bar % every !== 0 && drawing && known) continue;
+      if (known && drawing) ctx.lineTo(place.x(bar), scale.y(values[bar]));
+      else if (known) ctx.moveTo(place.x(bar), scale.y(values[bar]));
       drawing = known;
     }
     ctx.stroke();
@@ -153,9 +152,9 @@ export class MoneyView extends BarView {
   }
 
   overlay(ctx, size, theme) {
-    const { hover, rows, message } = this.props;
+    const { hover, rows } = this.props;
     const { first, last } = this.range();
-    if (this.count === 0 || !rows || message || (hover ?? null) === null || hover < first || hover > last) return;
+    if (this.count === 0 || !rows || (hover ?? null) === null || hover < first || hover > last) return;
     drawUpright(ctx, this.panes(size), this.place(size.width).x(hover), theme.focus, []);
   }
 
@@ -163,17 +162,16 @@ export class MoneyView extends BarView {
     const { bars, position, equity, benchmark, split } = this.props;
     const lines = [dateText(bars.dates[bar], bars.intraday)];
     const row = this.rowAt(bar);
-    if (row < 0) return [...lines, "no decision here"];
-    if (Number.isFinite(position[row])) lines.push(`position ${String(Number(position[row].toPrecision(3))).replace("-", "−")}`);
-    if (Number.isFinite(equity[row])) lines.push(`strategy ${equity[row].toFixed(2)}`);
-    if (Number.isFinite(benchmark[row])) lines.push(`buy and hold ${benchmark[row].toFixed(2)}`);
+    if (row < 0) lines.push("no decision here");
+    else if (Number.isFinite(position[row])) lines.push(`position ${String(Number(position[row].toPrecision(3))).replace("-", "−")}`);
+    if (Number.isFinite(equity[bar])) lines.push(`strategy ${equity[bar].toFixed(2)}`);
+    if (Number.isFinite(benchmark[bar])) lines.push(`buy and hold ${benchmark[bar].toFixed(2)}`);
     if (SPLITS[split?.[row]]) lines.push(`${SPLITS[split[row]]} part`);
     return lines;
   }
 
   describe() {
-    const { bars, rows, decision, message } = this.props;
-    if (message) return message;
+    const { bars, rows, decision } = this.props;
     if (this.count === 0 || !rows) return "nothing has been decided yet";
     const { first, last } = this.range();
     const span = `${dateText(bars.dates[first], bars.intraday)} → ${dateText(bars.dates[last], bars.intraday)}`;
@@ -193,13 +191,13 @@ function lowerBound(values, wanted) {
   return low;
 }
 
-/** Lowest and highest number among series between two places. */
-function extent(series, [from, to]) {
+/** Lowest and highest number among series from bar `first` to `last`. */
+function extent(series, { first, last }) {
   let [low, high] = [Infinity, -Infinity];
   for (const values of series) {
-    for (let row = from; row < to; row += 1) {
-      if (values[row] < low) low = values[row];
-      if (values[row] > high) high = values[row];
+    for (let bar = first; bar <= last; bar += 1) {
+      if (values[bar] < low) low = values[bar];
+      if (values[bar] > high) high = values[bar];
     }
   }
   return [low, high];

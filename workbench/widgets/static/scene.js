@@ -30,11 +30,23 @@ export class Scene {
     return dateText(this.momentOf(day), this.intraday);
   }
 
-  /** The day decided on a date; the last day where there is none. */
+  /** The day decided on a date; where none was, the last one before it. */
   dayOf(text) {
     const { count } = this.store.answers;
-    for (let day = 0; day < count; day += 1) if (this.dateOf(day) === text) return day;
-    return count - 1;
+    let before = 0;
+    for (let day = 0; day < count; day += 1) {
+      const date = this.dateOf(day);
+      if (date === text) return day;
+      if (date < text) before = day;
+    }
+    return before;
+  }
+
+  /** The dates of a cell of the map, a span where it holds several bars. */
+  cellText(cell) {
+    const { start, end, block } = this.window();
+    const dates = [cell * block, (cell + 1) * block - 1].map((i) => dateText(this.store.bars.dates[Math.min(end, start + i)], this.intraday));
+    return dates[0] === dates[1] ? dates[0] : dates.join(" → ");
   }
 
   /** The day decided at a bar, −1 if none. */

@@ -20,7 +20,7 @@ export function selectionText({ row, span, spanDates, dateOf, length, scores, no
     const bars = Math.max(0, Math.min(span[1], length - 1) - Math.max(span[0], 0) + 1);
     lines.push(`${spanDates.join(" → ")}: ${bars} bars of the window.`);
     if (scores) lines.push(spanText(sumInside(scores, span), none && sumInside(none, span), signed));
-    if (row) lines.push(`Of the selected row: ${shareText(sumInside(row.lit, span))}.`);
+    if (row) lines.push(`Of the selected row: ${shareText(sumInside(row.lit, span) / sumInside(row.lit, [0, length - 1]))}.`);
   }
   return lines.join(" ") || HINT;
 }

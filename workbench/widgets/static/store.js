@@ -40,12 +40,16 @@ export class Store {
 
   /** Forget everything, as when prices or model have changed. */
   clear() {
+    for (const { timer } of this.pending?.values() ?? []) clearTimeout(timer);
+    clearTimeout(this.later);
+    this.awaited = null;
+    this.wanted = null;
     this.version = this.model.get("version");
     this.bars = null;
     this.answers = null;
     this.maps = new Map(); // by window, the longest unused first
     this.scores = new Map(); // by method and target, by window
-    this.failures = new Map();
+    this.failures = new Map(); // what could not be had, with the day that it was wanted for
     this.pending = new Map(); // kind of ask → {since, timer}
     this.allowance = BURST_BYTES;
     this.filled = performance.now();
@@ -81,7 +85,7 @@ export class Store {
   }
 
   take(content, buffers) {
-    if (content.version !== undefined && content.version !== this.model.get("version")) return;
+    if ((content.version ?? this.version) !== this.version) return; // of a subject that was left
     if (this.silent) {
       this.silent = false;
       this.changed("silent");
@@ -139,7 +143,8 @@ export class Store {
 
   takeFailure(content) {
     const { ask, method, target } = content.ask;
-    this.failures.set(ask === "scores" ? `scores ${scoresKey(method, target)}` : ask, content.error);
+    const key = ask === "scores" ? `scores ${scoresKey(method, target)}` : ask;
+    this.failures.set(key, { error: content.error, day: this.wanted?.day });
     if (ask === "maps") this.awaited = null;
     this.settle(ask);
   }
@@ -157,8 +162,15 @@ export class Store {
     return this.scores.get(scoresKey(method, target))?.get(window) ?? null;
   }
 
+  /** Why something could not be had on the day looked at; "" where nothing failed, or on another day. */
   failureOf(ask, method, target) {
-    return this.failures.get(ask === "scores" ? `scores ${scoresKey(method, target)}` : ask) ?? "";
+    const failure = this.failures.get(ask === "scores" ? `scores ${scoresKey(method, target)}` : ask);
+    return failure && failure.day === this.wanted?.day ? failure.error : "";
+  }
+
+  /** Whether anything failed on the day looked at. */
+  get failed() {
+    return [...this.failures.values()].some(({ day }) => day === this.wanted?.day);
   }
 
   /** Say what is looked at, and ask for what is missing. */
@@ -185,7 +197,7 @@ export class Store {
 
   pumpMaps() {
     const bytes = this.windowBytes();
-    if (!bytes || this.pending.has("maps") || this.failures.has("maps")) return;
+    if (!bytes || this.pending.has("maps") || this.failureOf("maps")) return;
     const { day } = this.wanted;
     const reach = Math.min(30, Math.floor(HELD_BYTES / bytes / 3));
     const missing = outward(day, this.answers.count, reach, (window) => this.maps.has(window));
