@@ -210,7 +210,8 @@ class TestAsks:
     @pytest.mark.parametrize(
         "wrong",
         [
-            {"version": 9},
+            {"version": "1"},
+            {"version": None},
             {"windows": [100000]},
             {"windows": [-1]},
             {"windows": [1.5]},
@@ -228,9 +229,15 @@ class TestAsks:
         ask = {"ask": "scores", "version": 1, "method": "rollout", "target": "", "windows": [0]} | wrong
         ((content, _),) = page.ask(**ask)
         assert content["kind"] == "failed"
-        assert content["ask"] == ask
+        assert (content["ask"], content["version"]) == (ask, ask["version"])
         assert len(content["error"]) > 20
         assert kinds(page.ask(ask="maps", version=1, windows=[0])) == ["maps"]
+
+    @pytest.mark.parametrize("ask", [{"ask": "maps"}, {"ask": "scores", "method": "rollout", "target": ""}])
+    def test_an_ask_about_what_is_no_longer_shown_is_not_answered(self, page, ask):
+        page.choose(ticker="LAG2-BARS300")
+        assert page.ask(**ask, version=1, windows=[0]) == []
+        assert kinds(page.ask(**ask, version=2, windows=[0])) == [ask["ask"]]
 
     def test_maps_of_a_model_without_attention_fail_with_the_reason(self, windows, prices, listen):
         page = listen(Explorer(build_model("lstm", windows), windows, prices))
@@ -375,7 +382,7 @@ class TestSubjects:
         assert explorer.status == ""
         changed = next(state for state in page.states if "version" in state)
         assert {"facts", "choices", "run"} <= changed.keys()  # the page learns all of it at once
-        assert kinds(page.ask(ask="maps", version=1, windows=[0])) == ["failed"]
+        assert kinds(page.ask(ask="maps", version=2, windows=[0])) == ["maps"]
 
     def test_a_ticker_without_a_model_of_its_own_is_read_by_the_one_shown(self, trained, listen):
         page = listen(saved(trained))

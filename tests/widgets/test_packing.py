@@ -94,7 +94,8 @@ def test_scores_by_feature_say_how_many_and_what_each_window_was_asked(numbers):
     assert np.array_equal(numbers(message.buffers[0], "<f4", 2, 3, 2), values)
 
 
-def test_failures_repeat_the_ask():
-    message = failed_message({"ask": "maps"}, "why")
-    assert message.content == {"kind": "failed", "ask": {"ask": "maps"}, "error": "why"}
+def test_failures_repeat_the_ask_and_its_version():
+    ask = {"ask": "maps", "version": 4}
+    message = failed_message(ask, "why")
+    assert message.content == {"kind": "failed", "version": 4, "ask": ask, "error": "why"}
     assert message.buffers == []

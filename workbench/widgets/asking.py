@@ -119,14 +119,12 @@ class Desk:
         )
 
     def _current(self, ask: dict[str, Any]) -> Shown | None:
-        """Return what is shown, or refuse an ask about what is no longer shown."""
-        now = self._shown()
-        if ask.get("version") == now.version:
-            return now
-        self._fail(
-            ask, ValueError(f"This is version {now.version}; {ask.get('version')!r:.20} was asked for.")
-        )
-        return None
+        """Return what is shown; an ask about what no longer is has been dropped by the page that made it."""
+        now, version = self._shown(), ask.get("version")
+        if isinstance(version, bool) or not isinstance(version, int):
+            self._fail(ask, ValueError(f"version must be a whole number. Got {version!r:.20}."))
+            return None
+        return now if version == now.version else None
 
     def _fail(self, ask: dict[str, Any], error: Exception) -> None:
         self._post(failed_message(ask, in_words(error)))

@@ -102,8 +102,9 @@ def scores_message(version: int, ask: dict[str, Any], found: Scores) -> Message:
 
 
 def failed_message(ask: object, error: str) -> Message:
-    """Return why an ask cannot be met."""
-    return Message({"kind": "failed", "ask": ask, "error": error}, [])
+    """Return why an ask cannot be met, with the version that was asked about: a page of another drops it."""
+    version = ask.get("version") if isinstance(ask, dict) else None
+    return Message({"kind": "failed", "version": version, "ask": ask, "error": error}, [])
 
 
 def _bytes(values: np.ndarray, kind: str) -> bytes:
