@@ -24,12 +24,12 @@ from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
 from workbench.training.prediction import evaluating, placement
 
-BARS = 7680  # bars of all points of one pass: 128 points on the paths of windows of 60 bars
+BARS = 2560  # bars of all points of one pass: their activations stay in a core's caches
 
 
 @dataclass(frozen=True)
 class PathOptions:
-    """See `integrated_gradients` in `explain`."""
+    """Options of integrated gradients: points on the path, and the baseline (see `baseline_of`)."""
 
     n_steps: int = 50
     baseline: Any = None
@@ -40,7 +40,7 @@ class PathOptions:
 
 @dataclass(frozen=True)
 class DrawnOptions:
-    """See `gradient_shap` in `explain`."""
+    """Options of GradientSHAP: points drawn, the baseline or windows to draw it from, and the seed."""
 
     samples: int = 50
     baseline: Any = None
@@ -101,24 +101,22 @@ def integrated_gradients(question: Question) -> Scored:
 
     options = chosen("integrated_gradients", PathOptions, question.options)
     subject = Subject.of(question, options.baseline)
-    rows = max(1, BARS // subject.windows.lookback)
-
-    def answer(x: Tensor, weights: Tensor) -> Tensor:
-        return (subject.outputs(x.clone()) * weights).sum(1)  # a copy: a model may change its input
-
-    path = IntegratedGradients(answer)
+    rows = _rows(subject)
 
     def scores(done: int, x: Tensor, weights: Tensor) -> Tensor:
+        def answer(points: Tensor, weights: Tensor) -> Tensor:
+            subject.watch.check(done, len(subject.windows))
+            return (subject.outputs(points.clone()) * weights).sum(1)  # a model may change its input
+
         if done == 0:  # captum's own message speaks of its insides
             first = x[:1].detach().requires_grad_()
             gradient_of(subject.module, first, answer(first, weights[:1]))
-        size = rows if len(x) * options.n_steps > rows else None
-        return path.attribute(
+        return IntegratedGradients(answer).attribute(
             x.requires_grad_(),
             subject.baseline.of(x).detach(),
             additional_forward_args=(weights,),
             n_steps=options.n_steps,
-            internal_batch_size=size,
+            internal_batch_size=4 * rows if options.n_steps > 4 * rows else None,
         )
 
     def reference(x: Tensor) -> Tensor:
@@ -133,28 +131,31 @@ def gradient_shap(question: Question) -> Scored:
     options = chosen("gradient_shap", DrawnOptions, question.options)
     subject = Subject.of(question, options.baseline)
     draws = Draws.of(options).to(*placement(subject.module))
-    rows = max(1, BARS // subject.windows.lookback)
+    rows, average, baseline = _rows(subject), None, subject.baseline.told
+    if draws.baselines is not None:
+        check_windows(subject.module, options.background)
+        check_finite(options.background)
+        average = _average(subject, draws.baselines, rows)
+        baseline = f"drawn from {len(options.background)} windows"
 
     def scores(done: int, x: Tensor, weights: Tensor) -> Tensor:
         total, size = torch.zeros_like(x), max(1, rows // len(x))
         for start in range(0, options.samples, size):
             subject.watch.check(done, len(subject.windows))
-            part = draws.some(slice(start, start + size))
-            total += _path_sum(subject, x, weights, part)
+            total += _path_sum(subject, x, weights, draws.some(slice(start, start + size)))
         return total / options.samples
 
     def reference(x: Tensor) -> Tensor:
-        if draws.baselines is None:
+        if average is None:
             return subject.outputs(subject.baseline.of(x).clone())
         return average.expand(len(x), -1)
 
-    told = {"samples": options.samples, "seed": options.seed, "baseline": subject.baseline.told}
-    if draws.baselines is not None:
-        check_windows(subject.module, options.background)
-        check_finite(options.background)
-        average = _average(subject, draws.baselines, rows)
-        told["baseline"] = f"drawn from {len(options.background)} windows"
+    told = {"samples": options.samples, "seed": options.seed, "baseline": baseline}
     return _integrated(subject, rows // options.samples, scores, reference, told)
+
+
+def _rows(subject: Subject) -> int:
+    return max(1, BARS // subject.windows.lookback)
 
 
 def _path_sum(

@@ -133,8 +133,16 @@ def explain(
         `start_layer`, as `rollout` has them, and `position`).
         `gradient_x_input`: the gradient of the target's score before the softmax, or of the forecast, by the
         scaled input, times the scaled input; by bar and feature, signed.
+        `integrated_gradients`: gradients summed up on the straight way from a baseline to the window, by bar
+        and feature (`n_steps=50`, `baseline`). `gradient_shap`: at points drawn on that way (`samples=50`,
+        `baseline` or a `background` of windows to draw baselines from, `seed`).
+        `kernel_shap`: Shapley values of the bars, or of other `parts` (`samples=512`, `parts="bars"`,
+        `baseline`, `seed`); exact where the samples suffice for every coalition. `lime`: slopes of a linear
+        model fitted near the window (the same options, `width=0.25`, `ridge=0`). `occlusion`: what is lost
+        without a part (`parts="bars"`, `baseline`).
     target
-        Class to explain, for methods that explain one; None is the class each window's prediction chose.
+        What to explain, for methods that explain one answer: a class; the lead of one over another, as
+        "buy-sell"; "forecast"; or None, the class each window's prediction chose.
     threads
         Processor threads, as for `predict`: one gives the same figures on every machine; None keeps PyTorch's
         setting.
@@ -163,6 +171,14 @@ def explain(
 
     Gradient × input says what a small change would do, and takes a window's answer to depend on that window
     alone. Where a network is saturated it shows little, however much the answer hangs on the value.
+
+    A `baseline` says what a value is compared with: "training mean" (the default of models that know it),
+    "mean" over the windows explained, "own mean" over each window (the default of other models), "previous
+    bar", or values in the features' units. `parts` are "bars", "features", "cells" (each feature of each
+    bar), the size of patches (bars, features), or a part's number for every value; scores are by bar and
+    feature where parts divide bars, and a part's score is shared evenly. Integrated gradients, GradientSHAP
+    and KernelSHAP are additive: see `change` and `gap`. Taking values away asks the model of windows that no
+    market made; what it says there is part of the explanation.
 
     Examples
     --------

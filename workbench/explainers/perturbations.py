@@ -31,7 +31,7 @@ Fit = Callable[[Tensor], Tensor]  # answers (window, coalition) to values (windo
 
 @dataclass(frozen=True)
 class ShapleyOptions:
-    """See `kernel_shap` in `explain`."""
+    """Options of KernelSHAP: coalitions asked, parts (see `parts_of`), baseline (see `baseline_of`), seed."""
 
     samples: int = 512
     parts: Any = "bars"
@@ -44,7 +44,7 @@ class ShapleyOptions:
 
 @dataclass(frozen=True)
 class LimeOptions:
-    """See `lime` in `explain`."""
+    """Options of LIME: those of KernelSHAP, how far coalitions count, and a penalty on the slopes."""
 
     samples: int = 512
     parts: Any = "bars"
@@ -63,7 +63,7 @@ class LimeOptions:
 
 @dataclass(frozen=True)
 class OcclusionOptions:
-    """See `occlusion` in `explain`."""
+    """Options of occlusion: parts (see `parts_of`) and baseline (see `baseline_of`)."""
 
     parts: Any = "bars"
     baseline: Any = None
