@@ -63,9 +63,11 @@ def test_answers_and_refusals_of_a_subject_that_was_left_change_nothing(page):
     before = shown_map(page)
     run(
         page,
-        """kernel.tell({kind: 'failed', ask: {ask: 'maps', version: 0, windows: [1]}, error: 'old', version: 0});
-        kernel.tell({kind: 'failed', ask: {ask: 'scores', method: 'rollout', target: ''}, error: 'old', version: 0});
-        kernel.tell({kind: 'maps', version: 0, window: shown.day}, [0, 1].map((l) => weightsOf(9, 9, l, 4)))""",
+        """const old = (ask) => kernel.tell({kind: 'failed', ask, error: 'old', version: 0});
+        old({ask: 'maps', version: 0, windows: [1]});
+        old({ask: 'scores', version: 0, method: 'rollout', target: ''});
+        const weights = [0, 1].map((layer) => weightsOf(9, 9, layer, 4));
+        kernel.tell({kind: 'maps', version: 0, window: shown.day}, weights)""",
     )
     np.testing.assert_array_equal(shown_map(page), before)
     run(page, "shown.step(1)")
@@ -93,8 +95,9 @@ def test_a_kernel_that_answers_nothing_is_called_so_and_believed_again(page):
 
 def test_a_kernel_that_says_it_works_is_waited_for(page):
     show(page)
-    run(page, "kernel.change({progress: {what: 'training', done: 1, total: 9, seconds_left: 80, cancellable: true}});"
-        "kernel.deaf.add('scores'); shown.choose('method', 'slow')", 30_000)  # fmt: skip
+    busy = "{what: 'training', done: 1, total: 9, seconds_left: 80, cancellable: true}"
+    run(page, f"kernel.change({{progress: {busy}}}); kernel.deaf.add('scores')")
+    run(page, "shown.choose('method', 'slow')", 30_000)
     assert page.evaluate("shown.store.silent") is False
     assert "training: 1 of 9, 80 s left" in page.locator("[data-awb=progress]").inner_text()
 
