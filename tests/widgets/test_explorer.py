@@ -9,6 +9,7 @@ import pytest
 import torch
 import traitlets
 
+import workbench.widgets.asking as asking
 import workbench.widgets.opening as opening
 import workbench.widgets.pictures as pictures
 import workbench.widgets.scoring as scoring
@@ -19,6 +20,8 @@ from workbench.market.frame import SourceError
 from workbench.market.loading import load_prices
 from workbench.models.registry import build_model
 from workbench.widgets.explorer import Explorer
+from workbench.widgets.lenses import maps_of
+from workbench.widgets.worker import Job
 
 MARKET, OTHER = "LAG5-SNR2-BARS260", "NOISE-BARS260"
 
@@ -177,6 +180,43 @@ class TestAsks:
         for layer, buffer in zip(layers, found[0][1], strict=True):
             weights = numbers(buffer, "<f4", layer["heads"], layer["queries"], layer["keys"])
             assert np.allclose(weights.sum(axis=2), 1, atol=1e-5)
+
+    def test_maps_of_too_many_windows_are_those_of_the_first_and_come_in_portions(self, page, monkeypatch):
+        each = sum(4 * la["heads"] * la["queries"] * la["keys"] for la in page.explorer.facts["layers"])
+        monkeypatch.setattr(asking, "MOST_BYTES", 5 * each + 1)
+        monkeypatch.setattr(asking, "PORTION_BYTES", 2 * each)
+        portions = []
+
+        def counted(model, windows, lens, rows):
+            portions.append(rows)
+            return maps_of(model, windows, lens, rows)
+
+        monkeypatch.setattr(asking, "maps_of", counted)
+        found = page.ask(ask="maps", version=1, windows=list(range(30)))
+        assert [content["window"] for content, _ in found] == [0, 1, 2, 3, 4]
+        assert portions == [[0, 1], [2, 3], [4]]
+        monkeypatch.setattr(asking, "MOST_BYTES", 1)
+        assert kinds(page.ask(ask="maps", version=1, windows=[7, 8])) == ["maps"]
+
+    @pytest.mark.parametrize(
+        "ask",
+        [{"ask": "maps"}, {"ask": "scores", "method": "rollout", "target": ""}],
+        ids=lambda ask: ask["ask"],
+    )
+    def test_of_a_flood_of_asks_the_newest_few_are_answered(self, page, ask):
+        going, go_on = threading.Event(), threading.Event()
+        quick = page.explorer._lanes["quick"]
+        quick.submit(
+            Job("waiting", lambda job: going.set() or go_on.wait(20), lambda done: None, pytest.fail)
+        )
+        assert going.wait(10)
+        for window in range(0, 200, 2):
+            page.explorer._handle_custom_msg({**ask, "version": 1, "windows": [window]}, [])
+        go_on.set()
+        page.explorer.wait(30)
+        windows = [content.get("window", content.get("windows")) for content, _ in page.messages]
+        asked = [192, 194, 196, 198]
+        assert windows == (asked if ask["ask"] == "maps" else [[window] for window in asked])
 
     @pytest.mark.parametrize("method", ["rollout", "gradient_x_input"])
     def test_scores_are_those_of_explain(self, page, model, windows, numbers, method):

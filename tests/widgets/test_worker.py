@@ -48,6 +48,82 @@ def test_an_error_is_handed_over_and_the_worker_lives_on(worker):
     assert ended == [("failed", "division by zero"), ("then", "fine")]
 
 
+def test_a_cancel_that_comes_while_the_result_is_shown_changes_nothing(worker):
+    ended, showing = [], threading.Event()
+
+    def show(result):
+        showing.set()
+        assert shown.stop.wait(10)
+        ended.append(result)
+
+    shown = job(lambda _: "result", ended)
+    shown.then = show
+    worker.submit(shown)
+    assert showing.wait(10)
+    worker.cancel()
+    assert worker.wait(10)
+    assert ended == ["result"]
+
+
+def test_a_result_that_cannot_be_shown_is_told_even_if_it_is_cancelled_then(worker):
+    ended, showing = [], threading.Event()
+
+    def show(result):
+        showing.set()
+        assert broken.stop.wait(10)
+        raise ValueError("no room")
+
+    broken = job(lambda _: "result", ended)
+    broken.then = show
+    worker.submit(broken)
+    assert showing.wait(10)
+    worker.cancel()
+    assert worker.wait(10)
+    assert ended == [("failed", "no room")]
+
+
+@pytest.mark.parametrize("way", ["failed", "cancelled"])
+def test_a_lane_goes_on_even_when_telling_what_went_wrong_fails(worker, way, caplog):
+    def mute(*error):
+        raise RuntimeError("nobody listens")
+
+    ended, going = [], threading.Event()
+    bad = job(lambda job: 1 / 0 if way == "failed" else going.set() or until_stopped(job), ended)
+    setattr(bad, way, mute)
+    worker.submit(bad)
+    if way == "cancelled":
+        assert going.wait(10)
+        worker.cancel()
+    assert worker.wait(10)
+    worker.submit(job(lambda _: "fine", ended))
+    assert worker.wait(10)
+    assert ended == [("then", "fine")]
+    assert "nobody listens" in caplog.text
+
+
+def test_a_lane_goes_on_when_progress_cannot_be_shown():
+    def report(told):
+        raise RuntimeError("the page is gone")
+
+    worker, ended = Worker(report), []
+    worker.submit(job(lambda _: 1, ended))
+    worker.submit(job(lambda _: 2, ended))
+    assert worker.wait(10)
+    assert ended == [("then", 1), ("then", 2)]
+
+
+def test_of_many_asks_of_a_kind_the_newest_few_are_answered(worker):
+    ended, going, go_on = [], threading.Event(), threading.Event()
+    worker.submit(job(lambda _: going.set() or go_on.wait(10), ended, kind="maps"))
+    assert going.wait(10)
+    worker.submit(job(lambda _: "other", ended, kind="scores"))
+    for number in range(100):
+        worker.submit(job(lambda _, number=number: number, ended, kind="maps"))
+    go_on.set()
+    assert worker.wait(10)
+    assert ended == [("then", end) for end in (True, "other", 96, 97, 98, 99)]
+
+
 def test_a_cancelled_job_says_so_and_its_result_is_dropped(worker):
     ended = []
     worker.submit(job(until_stopped, ended))

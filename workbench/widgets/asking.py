@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from workbench.explainers.methods import METHODS
 from workbench.explainers.watching import Watch
 from workbench.models.registry import one_of
@@ -23,6 +21,8 @@ from workbench.widgets.scoring import Archive
 from workbench.widgets.worker import Job, Lanes, in_words
 
 MOST_WINDOWS = 512  # of one ask
+MOST_BYTES = 2**25  # of the maps that answer one ask; what does not fit is to be asked for again
+PORTION_BYTES = 2**22  # of the maps computed at once, so that other work need not wait for all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Desk:
         self._post(answers_message(now.version, subject.answers))
 
     def maps(self, ask: dict[str, Any]) -> None:
-        """Send the attention of some windows."""
+        """Send the attention of some windows, a message each: of too many, the first."""
         now = self._current(ask)
         if now is None:
             return
@@ -72,15 +72,21 @@ class Desk:
             self._fail(ask, error)
             return
 
-        def work(job: Job) -> list[list[np.ndarray]]:
-            with subject.quick.lock:
-                return maps_of(subject.quick.model, subject.windows, subject.lens, windows)
+        each = sum(layer.bytes for layer in subject.lens.layers)
+        fitting = windows[: max(1, MOST_BYTES // each)]
+        step = max(1, PORTION_BYTES // each)
+        portions = [fitting[start : start + step] for start in range(0, len(fitting), step)]
 
-        def then(found: list[list[np.ndarray]]) -> None:
-            for window, layers in zip(windows, found, strict=True):
-                self._post(maps_message(now.version, window, layers))
+        def work(job: Job) -> None:
+            for portion in portions:
+                if job.stop.is_set():
+                    return
+                with subject.quick.lock:
+                    found = maps_of(subject.quick.model, subject.windows, subject.lens, portion)
+                for window, layers in zip(portion, found, strict=True):
+                    self._post(maps_message(now.version, window, layers))
 
-        self._lanes["quick"].submit(self._job("reading attention", ask, work, then))
+        self._lanes["quick"].submit(self._job("reading attention", ask, work, lambda done: None))
 
     def scores(self, ask: dict[str, Any]) -> None:
         """Send the scores of some windows: at once if they are known, else when they are computed."""
@@ -116,6 +122,7 @@ class Desk:
             then=then,
             failed=lambda error: self._fail(ask, error),
             cancelled=lambda: self._fail(ask, ValueError(f"{what[0].upper()}{what[1:]}: cancelled.")),
+            kind=ask["ask"],
         )
 
     def _current(self, ask: dict[str, Any]) -> Shown | None:

@@ -1,5 +1,6 @@
 """Work in the background: one job after the other in a thread, with progress, remaining time and Cancel."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 
 EVERY = 0.2  # seconds between two reports of progress
 PATIENCE = 0.4  # seconds a job may take before its progress is worth a line
+MOST_WAITING = 4  # jobs of one kind in a lane: a page waits for one at a time, and few pages show a widget
+LOG = logging.getLogger(__name__)
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -26,9 +29,12 @@ class Job:
     then
         Called with the result.
     failed
-        Called with the error.
+        Called with the error of the work, or of what followed from its result.
     cancelled
-        Called when the job was stopped by `Worker.cancel`; one that a later wish replaced ends in silence.
+        Called when the job was stopped by `Worker.cancel` before its work was done; one that a later wish
+        replaced ends in silence.
+    kind
+        Of the jobs of one kind that wait, a lane keeps the newest few; "" for those that are all done.
     long
         Whether to show progress from the start, not only once it has taken a while.
     """
@@ -39,6 +45,7 @@ class Job:
     failed: Callable[[Exception], None]
     cancelled: Callable[[], None] = lambda: None
     long: bool = False
+    kind: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     superseded: bool = False
     report: Report | None = None
@@ -84,8 +91,13 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job) -> None:
-        """Do this job after those that wait already."""
+        """Do this job after those that wait already; of too many of its kind, the oldest is dropped."""
         with self._lock:
+            alike = [other for other in self._waiting if job.kind and other.kind == job.kind]
+            for other in alike[: max(0, len(alike) - MOST_WAITING + 1)]:
+                other.superseded = True
+                other.stop.set()
+                self._waiting.remove(other)
             self._waiting.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="workbench explorer", daemon=True)
@@ -143,24 +155,35 @@ class Worker:
                     self._lock.notify_all()
                     return
                 job = self._running = self._waiting.pop(0)
-            self._do(job)
+            _safely(lambda: self._do(job), job)
             with self._lock:
                 self._running = None
-                self._report({})
+                _safely(lambda: self._report({}), job)
 
     def _do(self, job: Job) -> None:
-        if not job.stop.is_set():
-            job.begin(self._report)
+        """Do a job, and what follows from how it ended: one thing alone, whatever is asked meanwhile."""
+        result, worked = None, False
         try:
-            result = None if job.stop.is_set() else job.work(job)
             if not job.stop.is_set():
+                job.begin(self._report)
+                result = job.work(job)
+            worked = not job.stop.is_set()
+            if worked:
                 job.then(result)
         except Exception as error:  # noqa: BLE001  (a thread has no caller: whatever fails is told to the user)
-            if not job.stop.is_set():
+            if not job.superseded and (worked or not job.stop.is_set()):
                 job.failed(error)
-        finally:
-            if job.stop.is_set() and not job.superseded:
-                job.cancelled()
+                return
+        if not worked and not job.superseded:
+            job.cancelled()
+
+
+def _safely(act: Callable[[], None], job: Job) -> None:
+    """Act; an error is logged, since the thread must go on to the jobs that wait."""
+    try:
+        act()
+    except Exception:  # the last resort, where telling the user was what failed
+        LOG.exception("What follows from %r failed", job.what)
 
 
 def abandonable(work: Callable[[], Any], stop: threading.Event) -> Any:
