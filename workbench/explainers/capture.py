@@ -1,17 +1,20 @@
 """Attention weights of any PyTorch model, seen from outside while it runs.
 
-A torch function mode watches `F.scaled_dot_product_attention` and `F.multi_head_attention_forward`, the two
-functions through which `nn.MultiheadAttention`, `nn.TransformerEncoder` and most written-out models attend.
-The model is not changed, and nothing stays behind after the pass, an exception included.
+A torch function mode watches `F.scaled_dot_product_attention` and `F.multi_head_attention_forward`, through
+which `nn.MultiheadAttention`, `nn.TransformerEncoder` and most libraries' models attend, and every softmax
+that a model multiplies with values. The model is not changed, and nothing stays behind after the pass, an
+exception included.
 """
 
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workbench.explainers.lineage import module_inputs
 from workbench.explainers.maps import AttentionMaps, NoAttentionFound
 from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder, followed
@@ -26,6 +29,7 @@ def attention_maps(
     *more: Any,
     full: bool = True,
     training: bool = False,
+    gradients: bool = False,
     **arguments: Any,
 ) -> AttentionMaps:
     """Run `model` once and keep the attention weights of every layer.
@@ -33,10 +37,12 @@ def attention_maps(
     Parameters
     ----------
     model
-        Any module that attends through `nn.MultiheadAttention`, `nn.TransformerEncoder` or
-        `F.scaled_dot_product_attention`.
+        Any module that attends through `F.scaled_dot_product_attention`, `nn.MultiheadAttention` or what is
+        built of them, or by a softmax that it multiplies with values: softmax(QKᵀ)·V by matmul or einsum, or
+        scores over the time steps of a recurrent network.
     x
-        Its input, (batch, time, feature) for the models of this package. It is moved to the model's device.
+        Its input, (batch, time, feature) for the models of this package. It is moved to the model's device,
+        as are other tensors.
     *more, **arguments
         Whatever else the model's forward takes.
     full
@@ -45,6 +51,9 @@ def attention_maps(
     training
         Run in training mode, dropout on. By default the pass is in evaluation mode, and the mode is restored.
         The weights kept are those before dropout.
+    gradients
+        Keep the graph: the output is computed from the weights kept, so that
+        `torch.autograd.grad(score, maps.layers)` gives the gradient by every weight.
 
     Returns
     -------
@@ -57,6 +66,16 @@ def attention_maps(
         If nothing was seen. The message says what the model holds and what cannot be watched.
     TypeError
         If `model` or `x` is not of the type above.
+    ValueError
+        If the batch is empty, or gradients are asked for and the model turns them off.
+    RuntimeError
+        If gradients are asked for and the model checkpoints its activations.
+
+    Notes
+    -----
+    A softmax counts as attention when its result, through dropout, masks and changes of shape, is multiplied
+    with values that depend on the input and summed over the axis it sums to one along. Its weights are those
+    the model multiplies with, before dropout, after masks and renormalisation.
 
     Examples
     --------
@@ -65,8 +84,14 @@ def attention_maps(
     torch.Size([1, 2, 5, 5])
     """
     module = checked_module(model, x)
-    with torch.no_grad(), watching(module, full, training, Shelf(reuse=False)) as recorder:
-        output = module(x.to(placement(module)[0]), *more, **arguments)
+    device = placement(module)[0]
+    with (
+        _grad_mode(gradients),
+        watching(module, full, training, Shelf(reuse=False), gradients=gradients) as recorder,
+    ):
+        inputs = [_moved(given, device, gradients) for given in (x, *more)]
+        named = {name: _moved(given, device, gradients) for name, given in arguments.items()}
+        output = module(*inputs, **named)
     check_seen(module, recorder)
     return AttentionMaps(
         layers=tuple(layer.weights() for layer in recorder.layers),
@@ -84,18 +109,23 @@ def watching(
     training: bool = False,
     keep: Shelf | None = None,
     named: bool = True,
+    gradients: bool = False,
 ) -> Iterator[Recorder]:
     """Yield a `Recorder` that sees every pass of `module` inside the block; `attention_maps` is one pass.
 
     Without a shelf in `keep` the model's own fused attention runs, and a layer's weights are computed when
     asked for, so that memory stays small. With `named=False` only the modules that mark their attention are
-    followed, which is quicker, and layers go by number.
+    followed, which is quicker, and layers go by number. With `gradients` the model's result is computed from
+    the weights kept; turning gradients on is the caller's.
     """
-    recorder = Recorder(keep)
+    recorder = Recorder(keep, gradients)
     with ExitStack() as stack:
+        stack.enter_context(_uncompiled())
         stack.enter_context(_in_mode(module, training))
         if full:
             stack.enter_context(_unpruned(module))
+        begin = module_inputs(recorder.lineage)
+        stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
         stack.enter_context(followed(module, recorder, named))
         stack.enter_context(recorder)
         yield recorder
@@ -104,7 +134,7 @@ def watching(
 def check_seen(module: nn.Module, recorder: Recorder) -> None:
     """Raise NoAttentionFound, saying why, if `recorder` saw nothing."""
     if not recorder.layers:
-        raise NoAttentionFound(_why_nothing(module))
+        raise NoAttentionFound(_why_nothing(module, recorder))
 
 
 def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
@@ -118,7 +148,7 @@ def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
         )
     if x.ndim and len(x) == 0:
         raise ValueError(f"the batch is empty: x has shape {tuple(x.shape)}; pass at least one window")
-    module = getattr(model, "_orig_mod", model)  # torch.compile wraps the module that we can watch
+    module = unwrapped(model)
     scripted = [name or "the model" for name, part in module.named_modules() if _is_scripted(part)]
     if scripted:
         raise NoAttentionFound(
@@ -128,14 +158,58 @@ def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
     return module
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module within what torch.compile and DataParallel wrap, which can be watched."""
+    while True:
+        # Within DataParallel it would run in other threads, and compiled, out of sight.
+        parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+        inner = model.module if parallel else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
 def _is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
+
+
+def _moved(given: Any, device: torch.device, gradients: bool) -> Any:
+    if not isinstance(given, Tensor):
+        return given
+    # What torch.inference_mode made takes part in no graph; a copy does.
+    return given.to(device, copy=gradients and given.is_inference())
+
+
+@contextmanager
+def _grad_mode(gradients: bool) -> Iterator[None]:
+    if not gradients:
+        with torch.no_grad():
+            yield
+        return
+    # cuDNN differentiates recurrent networks in training mode only; PyTorch's own kernels do so in any.
+    cudnn = torch.backends.cudnn.flags(enabled=False)
+    unhooked = torch.autograd.graph.disable_saved_tensors_hooks(
+        "checkpointing computes attention again where it cannot be watched: turn it off to ask for gradients"
+    )
+    with torch.inference_mode(False), torch.enable_grad(), cudnn, unhooked:
+        yield
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Run compiled parts of a model as they were written: what is compiled cannot be watched."""
+    if not {"torch._dynamo", "torch.nn.attention.flex_attention"} & sys.modules.keys():
+        yield  # nothing is compiled, and finding out more would cost a second
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @contextmanager
 def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     before = {part: part.training for part in module.modules()}
-    module.train(training)
+    with suppress(NotImplementedError):  # an exported program has one mode, that in which it was exported
+        module.train(training)
     try:
         yield
     finally:
@@ -161,17 +235,31 @@ def _prunes(module: nn.Module) -> bool:
     return getattr(module, "prune", None) is True and marked
 
 
-def _why_nothing(module: nn.Module) -> str:
+def _why_nothing(module: nn.Module, recorder: Recorder) -> str:
     kinds = sorted({type(part).__name__ for part in module.modules() if not list(part.children())})
     recurrent = any(isinstance(part, _RECURRENT) for part in module.modules())
     attends = any(isinstance(part, nn.MultiheadAttention) for part in module.modules())
-    if attends:
+    threads = any(isinstance(part, nn.DataParallel) for part in module.modules())
+    softmaxes = recorder.written.softmaxes if recorder.written is not None else 0
+    if recorder.unseen:
+        reason = (
+            f"it attends by {recorder.unseen[0]}, which cannot be watched: use scaled_dot_product_attention"
+        )
+    elif threads:
+        reason = "part of it is wrapped in nn.DataParallel, which runs in other threads: pass it unwrapped"
+    elif attends:
         reason = "it holds nn.MultiheadAttention, but this input never reached it"
+    elif softmaxes:
+        reason = (
+            f"the result of {'its softmax' if softmaxes == 1 else f'none of its {softmaxes} softmaxes'} "
+            f"is {'not ' if softmaxes == 1 else ''}multiplied with values along the axis that sums to one: "
+            "they give probabilities of classes, say"
+        )
     elif recurrent:
         reason = "it is recurrent: use an attribution method, or watch its gates"
     else:
         reason = (
-            "attention written by hand (exp and sum, softmax of a product), flex_attention, "
-            "and attention run in other threads are not seen"
+            "no softmax ran in Python in this thread. Attention by exp and sum, by kernels outside torch "
+            "(flash-attn, xformers), by torch.jit, or in other threads is not seen"
         )
     return f"no attention found in {type(module).__name__} (its layers: {', '.join(kinds)}), because {reason}"

@@ -21,9 +21,12 @@ class AttentionMaps:
     layers
         One tensor (batch, head, query, key) a layer, in the order computed; rows sum to one.
     names
-        The path of each layer's module, such as `layers.0.attention`.
+        The path of each layer's module, such as `layers.0.attention`; where a module attends again, it is
+        `layers.0.attention#2`.
     kinds
-        `self`, `cross`, or `last` (self-attention of the last query alone), one a layer.
+        `self`, `cross`, or `last` (self-attention of the last query alone), one a layer. Self-attention is
+        that whose queries and keys are the same positions, known from what they were computed from; a query
+        that is no position, as in additive attention over an LSTM, is `cross`.
     allowed
         True where the mask lets a query look at a key, broadcastable to the layer; None where all is allowed.
     output

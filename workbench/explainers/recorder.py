@@ -11,47 +11,88 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from workbench.explainers.calls import Call
+from workbench.explainers.lineage import Lineage
 from workbench.explainers.products import Product, Shelf
 from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.written import WrittenAttention
+
+UNSEEN = frozenset({"flex_attention"})  # runs scores and softmax where no mode sees them
+
+
+FUSED = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default)
 
 
 class Recorder(TorchFunctionMode):
     """A torch function mode that keeps what the attention functions are asked and answer.
+
+    The first pass is traced: every operation is seen, to find attention that is written out, and to tell
+    self- from cross-attention by where queries and keys come from. After `clear`, further passes are traced
+    only if the first needed it; else the kinds found in the first hold, and operations run untouched.
 
     Attributes
     ----------
     layers
         The attention layers seen, in order.
     names
-        The path of the module that attended, such as `layers.0.attention`.
+        The path of the module that attended, such as `layers.0.attention`; the second call within a module
+        is `layers.0.attention#2`.
+    unseen
+        What ran that cannot be watched.
     """
 
-    def __init__(self, keep: Shelf | None) -> None:
+    def __init__(self, keep: Shelf | None, gradients: bool = False) -> None:
         super().__init__()
         self.keep = keep
+        self.gradients = gradients
         self.layers: list[AttentionLayer] = []
         self.names: list[str] = []
         self.path: list[tuple[str, nn.Module]] = []
+        self.unseen: list[str] = []
+        self.lineage = Lineage()
+        self.written: WrittenAttention | None = WrittenAttention(self.lineage, gradients, self._add)
+        self._kinds: list[str] = []
 
     def clear(self) -> None:
         """Forget the passes seen so far, before the next one."""
+        if self.layers and self.written is not None and not self.written.needed:
+            self.written = None
+            self._kinds = [layer.kind for layer in self.layers]
         self.layers, self.names = [], []
         if self.keep is not None:
             self.keep.rewind()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return self._product(Product(*args, **kwargs), self._marked())
+        if func in FUSED:
+            return self._renewed(self._product(Product(*args, **kwargs), None))
         if func is F.multi_head_attention_forward:
-            return self._multi_head(args, kwargs)
-        return func(*args, **kwargs)
+            return self._renewed(self._multi_head(args, kwargs))
+        if self.written is None:
+            return func(*args, **kwargs)
+        call = Call.of(func, args, kwargs)
+        if call.name in UNSEEN:
+            self.unseen.append(call.name)
+        return self.written.run(call)
+
+    def _renewed(self, result: Any) -> Any:
+        if self.written is not None:
+            self.lineage.renew(result)
+        return result
 
     def _product(self, asked: Product, kind: str | None) -> Tensor:
+        if kind is None:
+            alike = asked.query.shape[-2] == asked.key.shape[-2]
+            kind = self._marked() or (self._told(asked.query, asked.key) if alike else "cross")
         layer = AttentionLayer.of_product(kind, asked)
         if kind == "last":  # the heads were asked as the queries of one attention
-            self._add(layer.heads_from_queries())
-            return asked.by_torch()
+            heads = layer.heads_from_queries()
+            self._add(heads)
+            return asked.by_torch() if not self.gradients else heads.weights().transpose(1, 2) @ asked.value
+        if self.gradients:
+            layer.keep(Shelf(reuse=False))
+            self._add(layer)
+            return layer.applied(asked)
         self._add(layer)
         if self.keep is None or not asked.by_hand:
             return asked.by_torch()
@@ -64,8 +105,8 @@ class Recorder(TorchFunctionMode):
         bound = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs)
         given = bound.arguments
         query, key, heads = given["query"], given["key"], given["num_heads"]
-        itself = query is key or (query.shape == key.shape and torch.equal(query, key))
-        kind = "self" if itself else "cross"
+        alike = query is key or query.shape == key.shape
+        kind = (self._told(query, key) if alike else "cross") or _itself(query, key)
         same_mask = given.get("attn_mask") is None and given.get("key_padding_mask") is None
 
         def softmax(scores: Tensor, dim: int) -> Tensor:
@@ -81,16 +122,37 @@ class Recorder(TorchFunctionMode):
         )
         return watched(*args, **kwargs)
 
+    def _told(self, query: Tensor, key: Tensor) -> str | None:
+        """Tell self- from cross-attention by the origins of query and key, or as the first pass told them."""
+        if self.written is None:
+            return self._kinds[len(self.layers)] if len(self.layers) < len(self._kinds) else None
+        roots = self.lineage.roots(query), self.lineage.roots(key)
+        if not any(roots):
+            return None
+        return "self" if roots[0] == roots[1] else "cross"
+
     def _marked(self) -> str | None:
-        """Return what a module of this package says of its attention; of others, the lengths must tell."""
+        """Return what a module of this package says of its attention."""
         innermost = self.path[-1][1] if self.path else None
         return "last" if getattr(innermost, "last_query_only", False) is True else None
 
     def _add(self, layer: AttentionLayer) -> None:
+        path = self.path[-1][0] if self.path else ""
+        if self.gradients:
+            if not torch.is_grad_enabled():
+                raise ValueError(
+                    f"attention in {path or 'the model'} runs with gradients turned off, so none can reach "
+                    "its weights: look for torch.no_grad, and turn checkpointing off"
+                )
+            layer.differentiate()
         self.layers.append(layer)
-        self.names.append(
-            self.path[-1][0] if self.path and self.path[-1][0] else f"attention {len(self.layers)}"
-        )
+        before = sum(name.partition("#")[0] == path for name in self.names)
+        own = f"attention {len(self.layers)}" if not path else path if not before else f"{path}#{before + 1}"
+        self.names.append(own)
+
+
+def _itself(query: Tensor, key: Tensor) -> str:
+    return "self" if query is key or torch.equal(query, key) else "cross"
 
 
 @contextmanager
@@ -107,6 +169,7 @@ def followed(module: nn.Module, recorder: Recorder, named: bool) -> Iterator[Non
         for name, part in module.named_modules():
             if not (named or hasattr(part, "last_query_only")):
                 continue
+            name = name.replace("._orig_mod", "")  # torch.compile's, which is run as it was written
             stack.callback(part.register_forward_pre_hook(enter(name)).remove)
             stack.callback(part.register_forward_hook(leave, always_call=True).remove)
         yield

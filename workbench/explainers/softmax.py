@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class AttentionLayer:
     ----------
     kind
         `self`, `cross` (as many queries as keys, or not), or `last`: self-attention computed for the last
-        query alone.
+        query alone. One query that is no position, as in additive attention, is `cross`.
     allowed
         True where a query may look at a key, broadcastable to the weights; None where everything is allowed.
     """
@@ -41,7 +42,7 @@ class AttentionLayer:
     def of_scores(cls, kind: str, scores: Tensor, heads: int, same_mask: bool) -> "AttentionLayer":
         """Keep the weights of masked scores (batch·head, query, key)."""
         scores = _precise(scores.unflatten(0, (-1, heads)))
-        return cls(kind, _unblocked(scores), kept=scores.softmax(-1), same_mask=same_mask)
+        return cls(kind, unblocked(scores), kept=scores.softmax(-1), same_mask=same_mask)
 
     @classmethod
     def of_product(cls, kind: str | None, asked: Product) -> "AttentionLayer":
@@ -58,7 +59,7 @@ class AttentionLayer:
             allowed = _four(mask if past is None else mask & past)
         else:
             bias = _precise(_four(mask if past is None else mask.masked_fill(~past, -torch.inf)))
-            allowed = _unblocked(bias)
+            allowed = unblocked(bias)
         return cls(
             kind or ("self" if length == length_key else "cross"),
             allowed,
@@ -74,6 +75,11 @@ class AttentionLayer:
         """Compute the weights now, and let go of queries and keys."""
         self.kept = self._rows(self._seen(), slice(None), shelf.take(self.weight_shape, self._seen()))
         self.query = self.key = self.bias = None
+
+    def differentiate(self) -> None:
+        """Let gradients be taken by the weights, also of a model whose own numbers take none."""
+        if self.kept is not None and not self.kept.requires_grad:
+            self.kept.requires_grad_()
 
     def heads_from_queries(self) -> "AttentionLayer":
         """Return the layer of one query whose heads were asked as the queries of one attention."""
@@ -172,13 +178,22 @@ class AttentionLayer:
             four = four.repeat_interleave(weights.shape[1] // four.shape[1], 1)
         return (weights @ four).view(*query.shape[:-1], value.shape[-1])
 
+    def applied(self, asked: Product) -> Tensor:
+        """Return what torch answers, computed from the weights, with dropout and every shape torch takes."""
+        leading = asked.broadcast()[0].shape[:-2]
+        weights = self.weights().view(*leading, *self.weight_shape[-2:]).to(asked.value.dtype)
+        value = asked.value
+        if asked.enable_gqa:
+            value = value.repeat_interleave(leading[-1] // value.shape[-3], -3)
+        return F.dropout(weights, asked.dropout_p, training=asked.dropout_p > 0) @ value
 
-def _unblocked(scores: Tensor) -> Tensor | None:
-    """Return where a float mask lets a query look, None if everywhere.
+
+def unblocked(scores: Tensor, axis: int = -1) -> Tensor | None:
+    """Return where a float mask lets a query look at the keys along `axis`, None if everywhere.
 
     Masks block by −inf or by some large negative number; both lie far below the row's largest score.
     """
-    blocked = scores.isneginf() | (scores <= scores.amax(-1, keepdim=True) - BLOCKING)
+    blocked = scores.isneginf() | (scores <= scores.amax(axis, keepdim=True) - BLOCKING)
     return ~blocked if bool(blocked.any()) else None
 
 

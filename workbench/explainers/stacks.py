@@ -44,6 +44,12 @@ def check_stack(layers: Sequence[AttentionLayer], names: Sequence[str], start_la
     if not 0 <= start_layer < len(layers):
         raise ValueError(f"start_layer {start_layer} is not one of the {len(layers)} layers, counted from 0")
     for layer, name in zip(layers, names, strict=True):
+        if layer.kind == "cross" and layer.queries == 1:
+            raise ValueError(
+                f"{name} gathers {layer.keys} positions for one query that is none of them, which rollout "
+                "does not follow. Its weights say what it looked at: see maps.layers, or choose the "
+                "self-attention of one stack, as in maps.select('encoder*')"
+            )
         if layer.kind == "cross":
             raise ValueError(
                 f"{name} is cross-attention ({layer.queries} queries, {layer.keys} keys), which rollout does "
