@@ -160,7 +160,8 @@ def test_the_class_chosen_and_what_happened_are_written(bars, window, shown):
 
 
 @pytest.mark.parametrize(
-    ("part", "said"), [("train", "trained on"), ("valid", "chosen by"), ("test", "test")]
+    ("part", "said"),
+    [("train", "trained on"), ("valid", "chosen by"), ("test", "test"), ("purged", "left out")],
 )
 def test_the_part_of_the_training_is_named(bars, window, shown, part, said, readable):
     picture = plots.moment(bars, window, replace(shown, part=part))
@@ -172,6 +173,11 @@ def test_the_part_of_the_training_is_named(bars, window, shown, part, said, read
 def test_a_forecast_is_written_as_a_return(bars, window, shown):
     forecast = replace(shown, probabilities=pd.Series([0.004], ["forecast"]), horizon=5)
     assert "Forecast: +0.40 % over 5 bars" in words(plots.moment(bars, window, forecast))
+
+
+def test_a_forecast_of_something_else_is_written_as_it_is(bars, window, shown):
+    forecast = replace(shown, probabilities=pd.Series([-17.25], ["forecast"]), forecast_unit="value")
+    assert "Forecast: −17.25 over 1 bar" in words(plots.moment(bars, window, forecast))
 
 
 def test_position_and_money_stand_at_their_dates(bars, window, shown):
@@ -261,7 +267,7 @@ def test_few_colours_are_near_the_ones_drawn(bars, window, shown):
         ({"scores": np.ones(LOOKBACK + 1)}, r"scores must be of one window, \(40,\).*Got \(41,\)"),
         ({"scores": np.ones((1, LOOKBACK, 2))}, r"Got \(1, 40, 2\)"),
         ({"scores": np.ones((LOOKBACK, 2)), "null": None, "feature_names": ["a"]}, "must be 2 names.*Got 1"),
-        ({"part": "exam"}, "must be one of '', 'train', 'valid', 'test'. Got 'exam'"),
+        ({"part": "exam"}, "must be one of '', 'train', 'valid', 'test', 'purged'. Got 'exam'"),
         ({"null": np.ones(3)}, r"null must have one value for each of 40 bars"),
         ({"weights": np.ones((4, 40, 40))}, r"heads fused: \(query, key\). Got \(4, 40, 40\)"),
     ],

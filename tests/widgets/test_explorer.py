@@ -19,6 +19,7 @@ from workbench.explainers.methods import METHODS
 from workbench.market.frame import SourceError
 from workbench.market.loading import load_prices
 from workbench.models.registry import build_model
+from workbench.training.reopening import reopen
 from workbench.widgets.explorer import Explorer
 from workbench.widgets.lenses import maps_of
 from workbench.widgets.worker import Job
@@ -686,6 +687,16 @@ class TestNotebook:
 
     def test_code_of_a_model_handed_over_names_its_parts(self, explorer):
         assert explorer.code.startswith("wb.Explorer(model, windows, prices, source='synthetic'")
+
+    def test_code_hands_a_history_over_again(self, trained, tmp_path):
+        folder = next(p for p in trained.iterdir() if p.name.startswith(f"transformer-{MARKET}"))
+        opened = reopen(folder)
+        names = {"model": opened.model, "windows": opened.windows, "prices": opened.prices}
+        history = opened.history
+        explorer = Explorer(**names, history=history, folder=str(tmp_path))
+        assert explorer.code.startswith("wb.Explorer(model, windows, prices, history=history, source=")
+        shown = {"wb": type("wb", (), {"Explorer": Explorer}), "history": history, **names}
+        assert eval(explorer.code, shown).facts == explorer.facts
 
     def test_a_notebook_shows_a_picture_where_no_widget_runs(self, explorer):
         bundle, _ = explorer._repr_mimebundle_()

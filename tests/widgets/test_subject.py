@@ -8,8 +8,9 @@ from workbench.trading.ledger import backtest
 from workbench.trading.signals import positions
 from workbench.training.history import History
 from workbench.training.prediction import predict
-from workbench.widgets.accounts import TEST, TRAIN, UNKNOWN, VALID, splits_of
+from workbench.widgets.accounts import PURGED, TEST, TRAIN, UNKNOWN, VALID, splits_of
 from workbench.widgets.subject import GIVEN, Bench, Subject, conventions, one_ticker
+from workbench.widgets.told import facts
 from workbench.widgets.views import View
 
 
@@ -123,6 +124,29 @@ def test_forecasts_trade_by_their_sign(subject_of, windows_of, prices):
     assert subject.answers.outputs.shape == (len(windows), 1)
     assert np.array_equal(subject.answers.position, np.sign(subject.answers.outputs[:, 0]))
     assert (subject.answers.moved == -1).all()
+    assert facts(subject, View())["forecast_unit"] == "return"
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+def test_forecasts_of_something_else_than_returns_are_not_traded(subject_of, prices, named):
+    from dataclasses import replace
+
+    from workbench.features.indicators import make_features
+    from workbench.features.labels import forward_return
+    from workbench.features.windows import Windows
+
+    labels = forward_return(prices)
+    spread = (labels.abs()).rename("spread")
+    spread.attrs = labels.attrs
+    windows = Windows.of(make_features(prices), spread, 12)
+    if named:
+        windows = replace(windows, provenance=windows.provenance | {"labels": {"kind": "volatility"}})
+    subject = subject_of(build_model("lstm", windows), windows, prices)
+    assert subject.account.positions is None
+    assert subject.account.why_none.startswith("The model forecasts something other than the return")
+    assert np.isnan(subject.answers.position).all()
+    told = facts(subject, View())
+    assert (told["forecast_unit"], told["no_money"]) == ("value", subject.account.why_none)
 
 
 def test_parts_are_told_apart_and_what_was_purged_belongs_to_none(windows):
@@ -131,7 +155,15 @@ def test_parts_are_told_apart_and_what_was_purged_belongs_to_none(windows):
     split = splits_of(windows, history)
     for part, number in ((train, TRAIN), (valid, VALID), (test, TEST)):
         assert (split[windows.dates.get_indexer(part.dates)] == number).all()
-    assert (split == UNKNOWN).sum() == len(windows) - len(train) - len(valid) - len(test) > 0
+    assert (split == PURGED).sum() == len(windows) - len(train) - len(valid) - len(test) > 0
+
+
+def test_days_before_the_training_and_all_days_without_a_history_belong_to_no_known_part(windows):
+    train, valid, _ = windows[40:].split(0.6, 0.8)
+    split = splits_of(windows, _history(train, valid))
+    assert (split[:40] == UNKNOWN).all()
+    assert (split[40:] != UNKNOWN).all()
+    assert (splits_of(windows, None) == UNKNOWN).all()
 
 
 def test_without_a_note_of_the_split_the_test_begins_a_horizon_after_valid(windows):

@@ -18,7 +18,8 @@ def draw_answer(ax: Axes, shown: Moment) -> None:
         return
     values, names = shown.probabilities.to_numpy(dtype=float), [str(n) for n in shown.probabilities.index]
     if names == ["forecast"]:
-        say(ax, f"Forecast: {_percent(values[0])} over {_bars(shown.horizon)}")
+        forecast = _percent(values[0]) if shown.forecast_unit == "return" else _number(values[0])
+        say(ax, f"Forecast: {forecast} over {_bars(shown.horizon)}")
         ax.set_axis_off()
         return
     chosen, shades = int(values.argmax()), palette()
@@ -45,6 +46,10 @@ def _happened(shown: Moment) -> str:
 
 def _percent(share: float | int | np.floating) -> str:
     return f"{100 * float(share):+.2f} %".replace("-", "−")
+
+
+def _number(value: float | int | np.floating) -> str:
+    return f"{float(value):.4g}".replace("-", "−")
 
 
 def _bars(count: int) -> str:

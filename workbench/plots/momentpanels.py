@@ -58,7 +58,10 @@ class Moment:
     model
         What answered: "transformer, trained on AAPL to 2009".
     part
-        Which part of the training the day belongs to: "train", "valid" or "test"; empty if it isn't known.
+        Which part of the training the day belongs to: "train", "valid", "test" or, between two of them,
+        "purged"; empty if it isn't known.
+    forecast_unit
+        What a forecast is: a "return" as a fraction, shown in percent, or another "value", shown as it is.
     """
 
     weights: ArrayLike | None = None
@@ -80,6 +83,7 @@ class Moment:
     benchmark: pd.Series | None = None
     model: str = ""
     part: str = ""
+    forecast_unit: str = "return"
 
 
 def say(ax: Axes, words: str) -> None:

@@ -35,6 +35,7 @@ _PARTS = {
     "train": ", a day that the model was trained on",
     "valid": ", a day that its weights were chosen by",
     "test": ", a test day",
+    "purged": ", a day left out between two parts of the data",
 }
 
 

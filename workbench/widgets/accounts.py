@@ -14,8 +14,12 @@ from workbench.trading.signals import positions, positions_from_forecast
 from workbench.training.history import History
 from workbench.widgets.mapdata import intraday
 
-UNKNOWN, TRAIN, VALID, TEST = 0, 1, 2, 3
+UNKNOWN, TRAIN, VALID, TEST, PURGED = 0, 1, 2, 3, 4  # purged: left out between two parts on purpose
 EVERY_DAY = "all days: training dates unknown"
+NO_RETURN = (
+    "The model forecasts something other than the return, whose sign would say what to buy. "
+    "Label with forward_return to trade on a forecast."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def account_of(
     history: History | None,
 ) -> Account:
     """Trade on what a model said; where it is known which days it was made by, on those after them alone."""
+    if unit_of(windows) == "value":
+        return Account(why_none=NO_RETURN)
     try:
         decided = _decided(predictions, told)
     except ValueError as error:  # classes that are not moves: the view says so
@@ -73,26 +79,34 @@ def account_of(
     return Account(decided, money, "", f"test days, from {_text(tested)[0]}" if known else EVERY_DAY)
 
 
+def unit_of(windows: Windows) -> str:
+    """Return "value" where a forecast isn't known to be of a return, from which positions follow by sign."""
+    kind = windows.provenance.get("labels", {}).get("kind")
+    return "value" if windows.task == "regression" and kind != "forward_return" else "return"
+
+
 def splits_of(windows: Windows, history: History | None) -> UInt8[np.ndarray, " w"]:
     """Tell which part of the training each decision date belongs to, by the dates of the model's history.
 
     A history that doesn't say where the test begins has it begin `horizon` windows after the last of valid,
-    since as many are purged there. What lies between parts belongs to none. Dates count on other tickers
-    too, for markets move together.
+    since as many are purged there. What lies between parts was purged; what is older than all of them is
+    unknown. Dates count on other tickers too, for markets move together.
     """
     split = np.full(len(windows), UNKNOWN, dtype=np.uint8)
     if history is None or not _parts_known(history):
         return split
-    ends = []
+    begins, ends = [], []
     for part, number in {"train": TRAIN, "valid": VALID}.items():
         first, last = (_clock(history.splits[part][end], windows) for end in ("first", "last"))
         split[np.asarray((windows.dates >= first) & (windows.dates <= last))] = number
+        begins.append(first)
         ends.append(last)
     told = history.provenance.get("split")
     if told is None:
         split[np.flatnonzero(np.asarray(windows.dates > max(ends)))[windows.horizon :]] = TEST
     else:
         split[np.asarray(windows.dates >= _clock(told["test"], windows))] = TEST
+    split[(split == UNKNOWN) & np.asarray(windows.dates > min(begins))] = PURGED
     return split
 
 

@@ -31,7 +31,7 @@ class Answers:
     equity, benchmark
         Accounts that start at 100 at the first decision traded on; NaN outside the backtest.
     split
-        0 unknown, 1 train, 2 valid, 3 test.
+        0 unknown, 1 train, 2 valid, 3 test, 4 purged between parts.
     """
 
     rows: Int[np.ndarray, " w"]

@@ -11,11 +11,12 @@ from workbench.explainers.explanation import Explanation
 from workbench.explainers.methods import METHODS
 from workbench.plots.momentpanels import Moment
 from workbench.plots.moments import moment
+from workbench.widgets.accounts import unit_of
 from workbench.widgets.lenses import maps_of
 from workbench.widgets.mapdata import fused
 from workbench.widgets.subject import Subject
 
-PARTS = ("", "train", "valid", "test")
+PARTS = ("", "train", "valid", "test", "purged")  # by the numbers of the split
 AROUND = 25  # bars on either side of the window
 MOST_TEXT = 110_000  # characters of the picture kept in a notebook's widget state
 URL = "data:image/png;base64,"
@@ -89,6 +90,7 @@ def _answer(subject: Subject, window: int) -> dict[str, Any]:
         "moved": windows.classes[moved] if moved >= 0 else None,
         "horizon": windows.horizon,
         "part": PARTS[int(answers.split[window])],
+        "forecast_unit": unit_of(windows),
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from workbench.widgets.accounts import unit_of
 from workbench.widgets.lenses import facts_of
 from workbench.widgets.subject import GIVEN, Subject
 from workbench.widgets.views import View
@@ -34,6 +35,7 @@ def facts(subject: Subject, view: View) -> dict[str, Any]:
         "model": subject.kind,
         "traded": subject.account.traded,
         "no_money": subject.account.why_none,
+        "forecast_unit": unit_of(windows),
     }
 
 
@@ -43,7 +45,7 @@ def opening_line(subject: Subject, view: View) -> str:
     told |= {name: getattr(view, name) for name in CONVENTIONS}
     known = {"features", "labels"} <= subject.windows.provenance.keys()
     if subject.folder is None:
-        parts = ["model", "windows", "prices"]
+        parts = ["model", "windows", "prices", *(["history=history"] if subject.history else [])]
     elif not known:  # windows of the user's own columns or labels, which the folder can't make again
         parts = [f"wb.load_model({subject.folder.as_posix()!r})", "windows", "prices"]
     elif subject.run == GIVEN:

@@ -155,10 +155,10 @@ class Worker:
                     self._lock.notify_all()
                     return
                 job = self._running = self._waiting.pop(0)
-            _safely(lambda: self._do(job), job)
+            _safely(partial(self._do, job), job)
             with self._lock:
                 self._running = None
-                _safely(lambda: self._report({}), job)
+                _safely(partial(self._report, {}), job)
 
     def _do(self, job: Job) -> None:
         """Do a job, and what follows from how it ended: one thing alone, whatever is asked meanwhile."""
