@@ -128,14 +128,14 @@ def test_shares_of_a_row_never_add_up_to_more_than_the_whole(page, head):
         "shown.brush([shown.window().start, shown.window().end])")  # fmt: skip
     words = page.locator("[data-awb=selection]").inner_text()
     assert "Of the selected row: 100.00 %" in words
-    assert "Share of the explanation inside: 100.00 %; even attention gives 100.00 %" in words
+    assert "Share of the explanation inside: 100.00 %; of an indifferent model's: 100.00 %" in words
 
 
 def test_the_brush_adds_up_what_lies_inside(page):
     show(page)
     run(page, "shown.brush([shown.window().start + 1, shown.window().start + 3])")
     words = page.locator("[data-awb=selection]").inner_text()
-    assert f"inside: {100 * (2 + 3 + 4) / 21:.2f} %; even attention gives 50.00 %" in words
+    assert f"inside: {100 * (2 + 3 + 4) / 21:.2f} %; of an indifferent model's: 50.00 %" in words
 
 
 def test_measured_trust_is_shown_and_its_absence_said(page):
@@ -181,3 +181,26 @@ def test_a_closed_view_listens_and_asks_no_more(page):
     asked = page.evaluate("kernel.sent.length")
     run(page, "kernel.change({version: 3, date: '2011-01-22'})", 10_000)
     assert page.evaluate("kernel.sent.length") == asked
+
+
+def test_a_day_without_a_decision_is_named_and_the_one_before_it_shown(page):
+    show(page)
+    run(page, "shown.act('date', '2015-12-25')")
+    assert "No decision on 2015-12-25: this is 2011-02-14." in page.locator("[data-awb=status]").inner_text()
+    run(page, "shown.step(-1)")
+    assert "No decision" not in page.locator("[data-awb=status]").inner_text()
+
+
+def test_the_train_button_first_chooses_and_then_starts(page):
+    show(page)
+    run(page, """kernel.change({choices: {...choices, runs: [...choices.runs,
+      {key: 'train:lstm', label: 'train lstm', note: '', group: 'train here'}]}})""")  # fmt: skip
+    train = page.locator("[data-awb=train]")
+    train.click()
+    assert train.inner_text() == "Start training"
+    assert page.evaluate("kernel.sent.filter(({ask}) => ask === 'train').length") == 0
+    train.click()
+    assert page.evaluate("kernel.sent.filter(({ask}) => ask === 'train')") == [
+        {"ask": "train", "name": "lstm"}
+    ]
+    assert page.locator("[data-awb=run]").input_value() == "one"

@@ -101,7 +101,12 @@ export class AnswerPanel {
 
   /** The panel as one line of text, for exports. */
   describe() {
-    const rows = [...this.bars.children].map((row) => row.textContent.replace("▸ ", ""));
+    const { classes = [], probabilities } = this.props;
+    const likeliest = probabilities ? Math.max(...probabilities) : NaN;
+    const rows = [...this.bars.children].map((_, i) => {
+      const text = `${classes[i]} ${(100 * probabilities[i]).toFixed(1)} %`;
+      return probabilities[i] === likeliest ? `${text}, the likeliest` : text;
+    });
     return [this.heading.textContent, ...rows, ...this.lines().map((line) => line.join(": "))].join("; ");
   }
 

@@ -160,7 +160,7 @@ class HeatmapWidget {
 
   titleOf(number, { name, heads }, head) {
     const which = FUSED_HEADS.includes(head) ? `${head} over ${heads} head${heads === 1 ? "" : "s"}` : `head ${head}`;
-    return [this.model.get("title"), `Layer ${number} (${name})`, which].filter(Boolean).join(" · ");
+    return [this.model.get("title"), `${name} (layer ${number + 1} of ${this.layers.length})`, which].filter(Boolean).join(" · ");
   }
 
   /** Hand the selected row on, a share for each bar. */

@@ -113,13 +113,14 @@ export class CandleView extends BrushView {
     const top = this.litTop();
     if (top === 0) return;
     const even = this.props.lit.reduce((sum, weight) => sum + weight, 0) / this.props.lit.length;
+    const full = Math.max(top, 2 * even); // a row that hardly prefers any bar shall not look as if it did
     ctx.save();
     ctx.fillStyle = theme.lit;
     const [start, end] = [Math.max(first, this.props.window[0]), Math.min(last, this.props.window[1])];
     for (let bar = start; bar <= end; bar += 1) {
       const weight = this.litAt(bar);
       if (!(weight > even)) continue; // what is looked at no more than the average bar stays dark
-      ctx.globalAlpha = (theme.dark ? 0.6 : 0.85) * ((weight - even) / (top - even));
+      ctx.globalAlpha = (theme.dark ? 0.6 : 0.85) * ((weight - even) / (full - even));
       ctx.fillRect(place.x(bar) - place.step / 2, pane.top, place.step, pane.height);
     }
     ctx.restore();

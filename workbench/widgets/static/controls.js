@@ -49,6 +49,11 @@ export function fill(select, options, value) {
   if (select.value !== value) select.value = value;
 }
 
+const EXAMPLES = {
+  csv: "prices.csv", yahoo: "MSFT", synthetic: "LAG5-SNR2",
+  bybit: "BTCUSDT", "bybit-linear": "BTCUSDT", "bybit-inverse": "BTCUSD",
+};
+
 /** The selectors of the Explorer. `act(name, value)` is called when one is used. */
 export class Controls {
   constructor(host, act) {
@@ -67,7 +72,7 @@ export class Controls {
     }
     this.typed = this.makeTyped();
     row.children[1].after(this.typed.parentElement);
-    this.train = button("train", "Train", "Train the chosen model on this ticker", () => this.act("train", this.armed));
+    this.train = button("train", "Train…", "", () => this.act("train", this.armed));
     row.children[3].after(this.train);
     this.days = this.makeDays();
     this.row = row;
@@ -117,6 +122,8 @@ export class Controls {
     fill(selects.ticker, (choices.tickers ?? []).map((name) => ({ value: name, text: name })), state.ticker);
     selects.ticker.parentElement.hidden = open;
     this.typed.parentElement.hidden = !open;
+    this.typed.previousSibling.textContent = state.source === "csv" ? "Path of a CSV file" : "Ticker";
+    this.typed.placeholder = EXAMPLES[state.source] ?? "";
     if (document.activeElement !== this.typed) this.typed.value = state.ticker;
     this.showRuns(choices.runs ?? [], state.run, readOnly);
     this.showMethods(choices, state);
@@ -130,15 +137,28 @@ export class Controls {
     this.armed = armed;
     fill(this.selects.run, options, armed || run);
     this.train.hidden = readOnly;
-    this.train.disabled = !armed;
-    this.train.title = armed ? "Train this model now" : "First choose, under Model, what to train";
+    this.trainables = shown.filter(({ group }) => group === "train here").map(({ key }) => key);
+    this.labelTrain();
   }
 
-  /** Choose what the Train button would train; "" puts it away. */
+  /** Choose what the Train button trains at the next press; "" puts it away. */
   arm(key) {
     this.armed = key;
-    this.train.disabled = !key;
-    if (key) this.train.focus();
+    if (key) {
+      this.selects.run.value = key;
+      this.train.focus();
+    }
+    this.labelTrain();
+  }
+
+  /** What to train where a model of the kind `kind` is shown. */
+  trainable(kind) {
+    return this.trainables.find((key) => key === `train:${kind}`) ?? this.trainables[0] ?? "";
+  }
+
+  labelTrain() {
+    this.train.textContent = this.armed ? "Start training" : "Train…";
+    this.train.title = this.armed ? "Train the chosen model on this ticker now" : "Train a model on this ticker";
   }
 
   showMethods(choices, state) {

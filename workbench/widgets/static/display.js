@@ -64,6 +64,7 @@ export class Display extends Scene {
   showMessages() {
     this.messages.show({
       facts: this.facts,
+      note: this.note,
       status: this.model.get("status"),
       progress: this.model.get("progress"),
       error: this.model.get("error"),
@@ -145,6 +146,7 @@ export class Display extends Scene {
   showMap() {
     if (!this.ready || this.day < 0) return;
     const { layers = [], top, no_attention: none } = this.facts;
+    this.parts.heatmap.classList.toggle("awb-none", layers.length === 0);
     const layer = layers[this.state.layer];
     const maps = layer ? this.store.mapsOf(this.day) : null;
     if (!maps) {
@@ -248,6 +250,7 @@ export class Display extends Scene {
     const { start, end } = this.window();
     const { none, signed } = this.views.candles.props;
     const text = selectionText({
+      attends: Boolean(this.facts.layers?.length),
       row: this.litRow,
       span: this.span()?.map((bar) => bar - start),
       spanDates: this.state.span,

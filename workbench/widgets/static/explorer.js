@@ -63,8 +63,10 @@ class Explorer extends Display {
   /** Take a choice over, tell the kernel, and show what follows from it. */
   choose(name, value) {
     if (name === "run") this.controls.arm("");
+    if (this.note) this.say("");
     if (ASKED_OF_KERNEL.includes(name) && value === "") return this.showControls();
     this.state[name] = value;
+    this.exporter.forget();
     this.tell({ [name]: value });
     return this.showChoice(name);
   }
@@ -75,10 +77,10 @@ class Explorer extends Display {
   }
 
   train(key) {
-    if (!key) return;
+    if (!key) return this.controls.arm(this.controls.trainable(this.facts.model));
     this.store.send({ ask: "train", name: key.slice("train:".length) });
     this.controls.arm("");
-    this.showControls();
+    return this.showControls();
   }
 
   step(by) {
@@ -90,8 +92,10 @@ class Explorer extends Display {
 
   goTo(day) {
     if (!this.ready || day === this.day) return;
+    if (this.note) this.say("");
     this.day = day;
     this.state.date = this.dateOf(day);
+    this.exporter.forget();
     this.tell({ date: this.state.date });
     this.showDay();
   }
@@ -102,8 +106,16 @@ class Explorer extends Display {
     const wanted = Date.parse(`${text}T23:59:59.999Z`);
     let day = 0;
     for (let i = 0; i < this.store.answers.count && this.momentOf(i) <= wanted; i += 1) day = i;
-    if (day === this.day) this.showSlider();
+    this.showSlider();
     this.goTo(day);
+    const found = this.dateOf(day);
+    this.say(found.startsWith(text) ? "" : `No decision on ${text}: this is ${found}.`);
+  }
+
+  /** Say something in the status line, until the next step. */
+  say(note) {
+    this.note = note;
+    this.showMessages();
   }
 
   pick(bar) {
@@ -136,7 +148,7 @@ class Explorer extends Display {
   pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation(); // JupyterLab would take letters and arrows for its own
-    if (event.target.closest("input, select, textarea, button")) return;
+    if (event.target.closest('select, textarea, input:not([type="range"])')) return;
     const cycled = { l: "layer", h: "head", m: "method" }[event.key];
     if (cycled) {
       const select = this.controls.selects[cycled];

@@ -43,12 +43,13 @@ export class Exporter {
 
   /** What the pictures say beneath the views. */
   lines() {
-    const { facts, state, parts } = this.display;
+    const { facts, state, parts, panel } = this.display;
     const synthetic = facts.synthetic ? "SYNTHETIC · " : "";
     return [
-      `${synthetic}${facts.name}, decided on ${state.date} · ${facts.trained}`,
-      parts.answer.innerText.replace(/\s+/g, " ").trim(),
+      `${synthetic}${facts.name}, decided on ${state.date} · ${facts.model}, ${facts.trained}`,
+      ...panel.describe().split("; "),
       parts.trust.textContent,
+      parts.conventions.textContent,
     ];
   }
 
@@ -77,7 +78,7 @@ export class Exporter {
     const columns = {
       [`score_${display.state.method}`]: display.byBar,
       ...display.featureColumns(),
-      null: display.views.candles.props.none,
+      indifferent_model: display.views.candles.props.none,
       attention_of_row: display.litRow?.lit ?? null,
     };
     const { intraday, facts } = display;
@@ -96,6 +97,12 @@ export class Exporter {
       () => this.say("Copied."),
       () => this.say("Press Ctrl+C to copy."), // the browser asked, and the reader said no
     );
+  }
+
+  /** Put the line of Python away: it is of another view now. */
+  forget() {
+    this.code.hidden = true;
+    this.say("");
   }
 
   isReady() {

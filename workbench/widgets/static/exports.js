@@ -21,8 +21,28 @@ export function fileName(parts, ending) {
   return `${(plain || "explorer").slice(0, 120)}.${ending}`;
 }
 
-/** The views where they stand on the page, and lines of text beneath: {views, lines, width, height}. */
-function plan(views, lines, root) {
+/** Lines of text, each cut into as many as fit into `width`. */
+function fittedLines(ctx, lines, width) {
+  const fitted = [];
+  for (const line of lines) {
+    let now = "";
+    for (const word of line.split(" ")) {
+      const longer = now ? `${now} ${word}` : word;
+      if (now && ctx.measureText(longer).width > width) {
+        fitted.push(now);
+        now = `  ${word}`;
+      } else now = longer;
+    }
+    fitted.push(now);
+  }
+  return fitted;
+}
+
+/**
+ * The views where they stand on the page, the title above them and the words beneath the last view where there
+ * is room, else beneath all.
+ */
+function plan(views, [title, ...words], root) {
   const origin = root.getBoundingClientRect();
   const placed = views
     .filter((view) => view.element.clientWidth && view.element.clientHeight)
@@ -30,13 +50,22 @@ function plan(views, lines, root) {
       const box = view.element.getBoundingClientRect();
       return { view, x: box.left - origin.left, y: box.top - origin.top, width: box.width, height: box.height };
     });
-  const top = Math.min(...placed.map(({ y }) => y)) - FRAME_GAP;
+  const top = Math.min(...placed.map(({ y }) => y)) - FRAME_GAP - 2 * TEXT_LINE;
   for (const place of placed) place.y -= top;
   const bottom = Math.max(...placed.map(({ y, height }) => y + height));
-  return { placed, lines, width: origin.width, bottom, height: bottom + FRAME_GAP + TEXT_LINE * lines.length + FRAME_GAP };
+  const ctx = document.createElement("canvas").getContext("2d");
+  ctx.font = `12px ${themeOf(root).font}`;
+  const aside = placed.find(({ view }) => view === views.at(-1));
+  const lines = fittedLines(ctx, words, aside.width - 2 * FRAME_GAP);
+  const room = bottom - aside.y - aside.height >= TEXT_LINE * lines.length + FRAME_GAP;
+  const text = room
+    ? { x: aside.x + FRAME_GAP, y: aside.y + aside.height + FRAME_GAP, lines }
+    : { x: FRAME_GAP, y: bottom + FRAME_GAP, lines: fittedLines(ctx, words, origin.width - 2 * FRAME_GAP) };
+  const height = Math.max(bottom, text.y + TEXT_LINE * text.lines.length) + FRAME_GAP;
+  return { placed, title, text, width: origin.width, height };
 }
 
-function compose(ctx, { placed, lines, width, bottom, height }, theme) {
+function compose(ctx, { placed, title, text, width, height }, theme) {
   ctx.fillStyle = theme.paper;
   ctx.fillRect(0, 0, width, height);
   for (const { view, x, y, ...size } of placed) {
@@ -47,10 +76,12 @@ function compose(ctx, { placed, lines, width, bottom, height }, theme) {
     ctx.restore();
   }
   ctx.fillStyle = theme.ink;
-  ctx.font = `12px ${theme.font}`;
   ctx.textAlign = "left";
   ctx.textBaseline = "alphabetic";
-  lines.forEach((line, i) => ctx.fillText(line, FRAME_GAP, bottom + FRAME_GAP + TEXT_LINE * (i + 1) - 4));
+  ctx.font = `600 14px ${theme.font}`;
+  ctx.fillText(title, FRAME_GAP, FRAME_GAP + TEXT_LINE);
+  ctx.font = `12px ${theme.font}`;
+  text.lines.forEach((line, i) => ctx.fillText(line, text.x, text.y + TEXT_LINE * (i + 1) - 4));
 }
 
 /** Everything on show as an SVG text. */

@@ -6,12 +6,13 @@ export class Messages {
     this.heading = line(host, "heading", "awb-heading");
     this.error = line(host, "error", "awb-error");
     this.error.setAttribute("role", "alert");
-    this.progress = line(host, "progress", "awb-progress");
+    const lines = line(host, "lines", "awb-lines"); // of a fixed height, so that nothing jumps under the pointer
+    this.progress = line(lines, "progress", "awb-progress");
     this.bar = document.createElement("progress");
     this.bar.setAttribute("aria-label", "Progress");
     this.doing = document.createElement("span");
     this.progress.append(this.bar, this.doing, button("cancel", "Cancel", "Stop this work", cancel));
-    this.status = line(host, "status", "awb-status");
+    this.status = line(lines, "status", "awb-status");
     this.status.setAttribute("role", "status");
     this.saved = Object.assign(document.createElement("figure"), { className: "awb-saved" });
     this.image = document.createElement("img");
@@ -20,12 +21,12 @@ export class Messages {
     host.append(this.saved);
   }
 
-  show({ facts, status, progress, error, silent, picture }) {
+  show({ facts, note, status, progress, error, silent, picture }) {
     say(this.heading, headingOf(facts));
     this.heading.classList.toggle("awb-synthetic", Boolean(facts.synthetic));
     say(this.error, error);
     const gone = "The kernel does not answer: what is loaded can still be looked at; run the cell again for the rest.";
-    say(this.status, silent ? gone : status);
+    say(this.status, silent ? gone : [note, status].filter(Boolean).join(" "));
     this.showProgress(progress ?? {});
     this.saved.hidden = !picture;
     if (picture) {
@@ -57,7 +58,8 @@ export function durationText(seconds) {
 
 function headingOf(facts) {
   if (!facts.name) return "";
-  const parts = [facts.name, `${facts.interval} bars`, facts.adjusted, facts.trained];
+  const adjusted = facts.adjusted?.startsWith("splits") ? `adjusted for ${facts.adjusted}` : facts.adjusted;
+  const parts = [facts.name, `${facts.interval} bars`, facts.synthetic ? "" : adjusted, facts.model, facts.trained];
   return `${facts.synthetic ? "SYNTHETIC · " : ""}${parts.filter(Boolean).join(" · ")}`;
 }
 

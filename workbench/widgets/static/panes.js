@@ -37,7 +37,8 @@ export function valueScale(pane, low, high, log = false) {
   const [from, to] = [turn(low), turn(high)];
   const perUnit = pane.height / (to - from || 1);
   const count = Math.max(2, Math.floor(pane.height / 38));
-  const ticks = (log ? logTicks : linearTicks)(low, high, count);
+  let ticks = (log ? logTicks : linearTicks)(low, high, count);
+  for (let more = 2; ticks.length < 2 && more < 6; more += 1) ticks = linearTicks(low, high, more * count);
   return { y: (value) => pane.top + pane.height - (turn(value) - from) * perUnit, ticks, texts: tickTexts(ticks) };
 }
 

@@ -8,6 +8,7 @@ export class Scene {
     this.day = -1; // number of the window shown
     this.reach = null; // bars shown before and after the decision, null for the usual
     this.store = null;
+    this.note = ""; // what the page itself has to say of the last step
   }
 
   get ready() {

@@ -66,6 +66,7 @@ function drawCuts(ctx, pane, scale, props, place, theme) {
   const factor = arePercent(props) ? 100 : 1;
   ctx.font = `600 11px ${theme.font}`;
   ctx.textBaseline = "middle";
+  let taken = -Infinity; // where the label before ends
   props.scores.forEach((score, i) => {
     const y = scale.y(factor * score);
     if (!Number.isFinite(score) || y === within(pane, y)) return;
@@ -79,8 +80,13 @@ function drawCuts(ctx, pane, scale, props, place, theme) {
     ctx.lineTo(x + half + 1, edge - 3);
     ctx.stroke();
     ctx.fillStyle = theme.ink;
-    ctx.textAlign = x - pane.left > 60 ? "right" : "left";
-    ctx.fillText(scoreText(score, props), x + (ctx.textAlign === "right" ? -half - 4 : half + 4), edge);
+    const text = scoreText(score, props);
+    const before = x - half - 4 - ctx.measureText(text).width;
+    const left = before > Math.max(taken, pane.left) ? before : x + half + 4;
+    if (left <= taken) return; // the tooltip tells it
+    ctx.textAlign = "left";
+    ctx.fillText(text, left, edge);
+    taken = left + ctx.measureText(text).width + 4;
   });
 }
 
@@ -111,7 +117,7 @@ function drawNull(ctx, pane, scale, none, factor, window, place, theme) {
 /** The line above the scores: what they are, and the key to the outline. */
 export function drawScoreCaption(ctx, pane, props, theme) {
   const right = pane.left + pane.width;
-  const keys = props.none && !props.message ? [["an indifferent model", theme.null, [4, 2]]] : [];
+  const keys = props.none && !props.message ? [["an indifferent model (null)", theme.null, [4, 2]]] : [];
   const free = drawKeys(ctx, keys, right, pane.top - 7, theme);
   drawCaption(ctx, pane, props.scoreLabel ?? "score", theme, pane.left, free - pane.left);
 }

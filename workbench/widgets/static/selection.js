@@ -1,6 +1,7 @@
 import { shareText } from "./axes.js";
 
-const HINT = "Click a row of the map to light up what it looks at; drag over the candles to add up a span.";
+const HINT_ROW = "Click a row of the map to light up what it looks at";
+const HINT_SPAN = "drag over the candles to add up a span.";
 
 /** Sum of `values` from index a to b, both included; what lies outside of them counts nothing. */
 export function sumInside(values, [a, b]) {
@@ -10,7 +11,7 @@ export function sumInside(values, [a, b]) {
 }
 
 /** The selected row {lit, of} and the brushed span in words. */
-export function selectionText({ row, span, spanDates, dateOf, length, scores, none, signed }) {
+export function selectionText({ attends, row, span, spanDates, dateOf, length, scores, none, signed }) {
   const lines = [];
   if (row) {
     const most = row.lit.indexOf(Math.max(...row.lit));
@@ -18,15 +19,15 @@ export function selectionText({ row, span, spanDates, dateOf, length, scores, no
   }
   if (span) {
     const bars = Math.max(0, Math.min(span[1], length - 1) - Math.max(span[0], 0) + 1);
-    lines.push(`${spanDates.join(" → ")}: ${bars} bars of the window.`);
+    lines.push(`${spanDates.join(" → ")}: ${bars} of ${span[1] - span[0] + 1} bars lie in the window.`);
     if (scores) lines.push(spanText(sumInside(scores, span), none && sumInside(none, span), signed));
     if (row) lines.push(`Of the selected row: ${shareText(sumInside(row.lit, span) / sumInside(row.lit, [0, length - 1]))}.`);
   }
-  return lines.join(" ") || HINT;
+  return lines.join(" ") || (attends ? `${HINT_ROW}; ${HINT_SPAN}` : HINT_SPAN[0].toUpperCase() + HINT_SPAN.slice(1));
 }
 
 function spanText(inside, even, signed) {
   if (signed) return `Contributions inside add up to ${inside.toPrecision(3)}.`;
-  const beside = even === null || even === undefined ? "" : `; even attention gives ${shareText(even)}`;
+  const beside = even === null || even === undefined ? "" : `; of an indifferent model's: ${shareText(even)}`;
   return `Share of the explanation inside: ${shareText(inside)}${beside}.`;
 }

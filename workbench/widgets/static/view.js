@@ -18,6 +18,7 @@ export class View {
     this.dirty = new Set();
     this.frame = 0;
     this.theme = null;
+    this.late = [];
     this.element = document.createElement("div");
     this.element.className = `awb-view ${host.closest(".awb") ? "" : "awb"} ${className}`;
     if (height !== null) this.element.style.height = `${height}px`;
@@ -49,13 +50,19 @@ export class View {
     this.stop = new AbortController();
     const options = { signal: this.stop.signal };
     const redraw = () => this.schedule();
+    const themed = () => {
+      this.schedule();
+      // A theme's style sheet may come after the mark that announces it.
+      for (const timer of this.late) clearTimeout(timer);
+      this.late = [200, 1000, 3000].map((wait) => setTimeout(redraw, wait));
+    };
     this.sizes = new ResizeObserver(redraw);
     this.sizes.observe(this.element);
-    this.themes = new MutationObserver(redraw);
+    this.themes = new MutationObserver(themed);
     this.themes.observe(document.body, {
       attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"],
     });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw, options);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed, options);
     this.front.addEventListener("keydown", (event) => this.pressed(event), options);
     for (const kind of ["move", "down", "up", "leave", "cancel"]) {
       this.front.addEventListener(`pointer${kind}`, (event) => this.pointed(kind, event), options);
@@ -207,6 +214,7 @@ export class View {
   destroy() {
     cancelAnimationFrame(this.frame);
     this.stop.abort();
+    for (const timer of this.late) clearTimeout(timer);
     this.sizes.disconnect();
     this.themes.disconnect();
     this.listeners.clear();
