@@ -4,6 +4,7 @@ import pandas as pd
 
 from workbench.explainers.attributions import ATTRIBUTIONS
 from workbench.explainers.batches import rollout_pass
+from workbench.explainers.flow_pass import FLOW
 from workbench.explainers.gradients import gradient_pass
 from workbench.explainers.perturbations import PERTURBATIONS
 from workbench.explainers.questions import Method, Question, Scored
@@ -85,6 +86,7 @@ FIRST: tuple[Method, ...] = (
 
 FAMILIES: tuple[tuple[Method, ...], ...] = (
     FIRST,
+    FLOW,
     ATTRIBUTIONS,
     PERTURBATIONS,
 )  # in the order a menu shows them
