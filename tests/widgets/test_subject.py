@@ -1,3 +1,6 @@
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,7 @@ from workbench.trading.signals import positions
 from workbench.training.history import History
 from workbench.training.prediction import predict
 from workbench.widgets.accounts import PURGED, TEST, TRAIN, UNKNOWN, VALID, splits_of
-from workbench.widgets.subject import GIVEN, Bench, Subject, conventions, one_ticker
+from workbench.widgets.subject import GIVEN, Bench, Subject, conventions, lock_of, one_ticker
 from workbench.widgets.told import facts
 from workbench.widgets.views import View
 
@@ -108,8 +111,6 @@ def test_prices_of_something_else_are_refused_before_the_model_runs(subject_of, 
 
 
 def test_classes_that_are_no_moves_have_no_money_and_say_why(subject_of, prices, windows):
-    from dataclasses import replace
-
     odd = replace(windows, classes=("up", "down", "same"))
     subject = subject_of(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12 * 13, 3)), odd, prices)
     assert subject.account.money is None
@@ -129,8 +130,6 @@ def test_forecasts_trade_by_their_sign(subject_of, windows_of, prices):
 
 @pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
 def test_forecasts_of_something_else_than_returns_are_not_traded(subject_of, prices, named):
-    from dataclasses import replace
-
     from workbench.features.indicators import make_features
     from workbench.features.labels import forward_return
     from workbench.features.windows import Windows
@@ -211,6 +210,34 @@ def test_a_model_that_cannot_be_copied_is_used_itself(model):
     held = torch.nn.Linear(2, 2)
     held.derived = held.weight * 2
     assert Bench.of(held).model is held
+
+
+def test_a_model_that_cannot_be_copied_runs_for_one_ticker_at_a_time(subject_of, windows, prices):
+    held = build_model("lstm", windows).eval()
+    held.derived = next(held.parameters()) * 2
+    first = subject_of(held, windows, prices)
+    assert first.quick.model is first.slow.model is held
+    second = replace(first)  # as for another ticker: nothing of it is computed yet
+    assert second.quick.lock is first.quick.lock
+    for name in ("predictions", "lens", "top"):
+        done = threading.Event()
+
+        def compute(name=name, done=done):
+            getattr(second, name)
+            done.set()
+
+        with first.quick.lock:
+            thread = threading.Thread(target=compute)
+            thread.start()
+            assert not done.wait(0.2)
+        assert done.wait(10)
+        thread.join(10)
+
+
+def test_copies_of_a_model_need_not_wait_for_each_other(subject_of, model, windows, prices):
+    subject = subject_of(model, windows, prices)
+    locks = [subject.quick.lock, subject.slow.lock, lock_of(model)]
+    assert len({id(lock) for lock in locks}) == 3
 
 
 def _history(train, valid, provenance=None):

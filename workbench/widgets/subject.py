@@ -2,10 +2,11 @@
 
 import copy
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -25,18 +26,33 @@ BARS_A_PASS = 16_384  # of all windows of one forward pass: what long windows ma
 GIVEN = "given"
 
 
+_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+def lock_of(model: nn.Module) -> threading.RLock:
+    """Return the lock under which a model runs: one for each, whichever subjects and widgets share it."""
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(model, threading.RLock())
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
     """A model to run in one thread at a time: its own copy, or the user's own where it can't be copied."""
 
     model: nn.Module
-    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def lock(self) -> threading.RLock:
+        """To be held while the model runs."""
+        return lock_of(self.model)
 
     @classmethod
     def of(cls, model: nn.Module) -> "Bench":
         """Copy a model, since watching it switches it about for a moment, which another pass would notice."""
         try:
-            return cls(copy.deepcopy(model))
+            with lock_of(model):
+                return cls(copy.deepcopy(model))
         except (
             RuntimeError,
             TypeError,
@@ -95,7 +111,8 @@ class Subject:
     def predictions(self) -> pd.DataFrame:
         """What the model says of every window."""
         batch = max(1, min(256, BARS_A_PASS // self.windows.lookback))
-        return predict(self.model, self.windows, batch_size=batch)
+        with lock_of(self.model):
+            return predict(self.model, self.windows, batch_size=batch)
 
     @cached_property
     def account(self) -> Account:
@@ -122,12 +139,15 @@ class Subject:
     @cached_property
     def lens(self) -> Lens:
         """How the model's attention is looked at."""
-        return lens_of(self.model, self.windows)
+        with lock_of(self.model):
+            return lens_of(self.model, self.windows)
 
     @cached_property
     def top(self) -> float:
         """The end of the colour scale of all maps."""
-        return top_of(self.model, self.windows, self.lens)
+        lens = self.lens
+        with lock_of(self.model):
+            return top_of(self.model, self.windows, lens)
 
     @property
     def provenance(self) -> dict[str, Any]:
