@@ -127,6 +127,15 @@ def test_captum_agrees_on_occlusion(windows, parts, window):
         np.testing.assert_allclose(why.scores[i], expected, atol=1e-6)
 
 
+def test_a_coalition_counts_the_less_the_farther_it_is_from_all():
+    coalitions = even_coalitions(4, 16, 0.5, 0)
+    far = {4: 0.0, 1: 0.5, 0: 1.0}  # 1 − the cosine √(kept / 4)
+    for kept, distance in far.items():
+        rows = coalitions.kept.sum(1) == kept
+        np.testing.assert_allclose(coalitions.weights[rows], np.exp(-((distance / 0.5) ** 2)))
+    assert len(coalitions.kept.unique(dim=0)) == 16
+
+
 def test_ridge_draws_slopes_to_zero(windows):
     free, ridged = (
         np.abs(explain(small(), windows[:3], "lime", target="buy", ridge=ridge).scores).sum()
