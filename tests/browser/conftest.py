@@ -53,7 +53,7 @@ def page(browser: "Browser", watch: Watch) -> "Iterator[Page]":
     context = browser.new_context(viewport={"width": 1500, "height": 1100}, device_scale_factor=1)
     watch.watch(context)
     made = context.new_page()
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(30_000)
     yield made
     context.close()
 

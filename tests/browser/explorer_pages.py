@@ -59,12 +59,12 @@ class ExplorerPage:
 
     def open(self) -> "ExplorerPage":
         """Wait until it shows its first day."""
-        self.root.wait_for(timeout=60_000)
+        self.root.wait_for(timeout=120_000)
         self.root.scroll_into_view_if_needed()
         self.settle(60)
         return self
 
-    def settle(self, seconds: float = 30) -> None:
+    def settle(self, seconds: float = 60) -> None:
         """Wait until what is chosen is what is drawn."""
         handle = self.root.element_handle()
         self.page.wait_for_function(SETTLED, arg=handle, timeout=1000 * seconds)
