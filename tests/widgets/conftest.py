@@ -8,6 +8,7 @@ import pytest
 import torch
 from module_page import chromium, module_page  # noqa: F401
 
+import workbench.widgets.explorer as widget
 from workbench.features.indicators import make_features
 from workbench.features.labels import forward_return, label_moves
 from workbench.features.windows import Windows
@@ -61,6 +62,14 @@ def cut_windows(prices: pd.DataFrame, task: str = "classification", lookback: in
 def read(buffer: bytes, kind: str, *shape: int) -> np.ndarray:
     values = np.frombuffer(buffer, kind)
     return values.reshape(shape) if shape else values
+
+
+@pytest.fixture(autouse=True)
+def unpainted(monkeypatch):
+    """Let no view be drawn in the background of another test."""
+    monkeypatch.setattr(widget, "SETTLED", 3600.0)
+    yield
+    Explorer.close_all()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ import base64
 import json
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 import traitlets
 
 import workbench.widgets.asking as asking
+import workbench.widgets.explorer as widget
 import workbench.widgets.opening as opening
 import workbench.widgets.pictures as pictures
 import workbench.widgets.scoring as scoring
@@ -19,6 +21,7 @@ from workbench.explainers.methods import METHODS
 from workbench.market.frame import SourceError
 from workbench.market.loading import load_prices
 from workbench.models.registry import build_model
+from workbench.training.checkpoints import ensure_model
 from workbench.training.reopening import reopen
 from workbench.widgets.explorer import Explorer
 from workbench.widgets.lenses import maps_of
@@ -60,8 +63,6 @@ class TestOpening:
         assert np.array_equal(explorer._subject.prices["close"], prices["close"])
 
     def test_prices_that_cannot_be_loaded_are_asked_for(self, model, windows):
-        from dataclasses import replace
-
         nameless = replace(windows, provenance={})
         with pytest.raises(ValueError, match=r"pass them as Explorer\(model, windows, prices\)"):
             Explorer(model, nameless)
@@ -303,8 +304,6 @@ class TestAsks:
         assert kinds(page.ask(**ask)) == ["scores"]
 
     def test_a_slow_method_shows_progress_and_can_be_cancelled_while_maps_go_on(self, page, monkeypatch):
-        from dataclasses import replace
-
         seen, going = [], threading.Event()
         page.explorer.observe(lambda change: seen.append(change["new"]), "progress")
         monkeypatch.setitem(METHODS, "rollout", replace(METHODS["rollout"], slow=True))
@@ -361,20 +360,27 @@ class TestChoices:
             ("choices", {}),
             ("_esm", "alert(1)"),
             ("nonsense", 1),
+            ("x" * 100_000, 1),
         ],
-        ids=str,
+        ids=lambda value: f"{value!s:.30}",
     )
     def test_a_bad_value_is_refused_in_words_and_put_back(self, page, name, value):
         explorer = page.explorer
         before = getattr(explorer, name, None)
         page.states.clear()
         page.choose(**{name: value})
-        assert len(explorer.error) > 15
+        assert 15 < len(explorer.error) < 1100
         assert getattr(explorer, name, None) == before
         if explorer.has_trait(name):
             assert any(state.get(name) == before for state in page.states)
         page.choose(head="max")
         assert (explorer.head, explorer.error) == ("max", "")
+
+    def test_of_many_bad_values_the_first_are_told(self, page):
+        page.choose(**{f"nonsense{i}": i for i in range(5000)})
+        assert "nonsense0 is not" in page.explorer.error
+        assert page.explorer.error.endswith("So it is with 4990 more.")
+        assert len(page.explorer.error) < 1000
 
     def test_good_values_are_taken_over(self, page):
         day = page.explorer._subject.date_texts[40]
@@ -658,6 +664,30 @@ class TestVisitors:
         visit.choose(ticker="MSFT")
         assert (visit.explorer.error, visit.explorer.facts["name"]) == ("", "MSFT")
 
+    def test_what_differs_from_the_training_is_told_without_the_folder(
+        self, tmp_path, prices, windows_of, monkeypatch, listen
+    ):
+        home = tmp_path / "of the house"
+        changed = prices.copy()
+        changed.attrs = {"provenance": prices.attrs["provenance"] | {"sha256": "0" * 64}}
+        windows = windows_of(changed)
+        train, valid, _ = windows.split(0.6, 0.8)
+        ensure_model("lstm", train, valid, folder=home, epochs=1, progress=False)
+        with pytest.warns(UserWarning, match="no longer those"):
+            explorer = Explorer(source="synthetic", ticker=MARKET, folder=str(home), read_only=True)
+        page = listen(explorer)
+        assert "that the model in lstm-" in explorer.status
+        monkeypatch.setattr(scoring, "explain", lambda *a, **k: (_ for _ in ()).throw(OSError(f"{home}/x")))
+        ask = {"ask": "scores", "version": 1, "method": explorer.method, "target": "", "windows": [0]}
+        failed = page.ask(**ask)
+        assert failed[0][0]["error"] == "x"
+        explorer.error = f"{home}/lstm is gone, and so is /srv/data/AAPL.csv (see https://pytorch.org/docs)."
+        assert explorer.error == "lstm is gone, and so is AAPL.csv (see https://pytorch.org/docs)."
+        state = {k: v for k, v in explorer.get_state().items() if not k.startswith("_")}
+        told = json.dumps([state, page.messages[-1][0], page.states], default=str)
+        assert str(tmp_path) not in told
+        assert "/srv" not in told
+
     def test_where_files_lie_stays_in_the_house(self, visit, trained):
         state = {k: v for k, v in visit.explorer.get_state().items() if not k.startswith("_")}
         assert str(trained) not in json.dumps({**state, "code": visit.explorer.code}, default=str)
@@ -725,6 +755,87 @@ class TestNotebook:
     def test_the_page_can_ask_for_a_fresh_picture(self, page):
         page.ask(ask="picture")
         assert page.explorer.picture.startswith("data:image/png;base64,")
+
+    def test_a_picture_asked_for_is_that_of_the_view_then(self, page, monkeypatch):
+        explorer, drawn = page.explorer, []
+        first = explorer._subject
+        monkeypatch.setattr(widget, "draw", lambda *sight: drawn.append(sight) or b"png")
+        monkeypatch.setattr(widget, "data_url", bytes.decode)
+        going, go_on = threading.Event(), threading.Event()
+        held = Job("waiting", lambda job: going.set() or go_on.wait(20), lambda done: None, pytest.fail)
+        explorer._lanes["picture"].submit(held)
+        assert going.wait(10)
+        explorer.set_state({"date": first.date_texts[40]})
+        explorer._handle_custom_msg({"ask": "picture"}, [])
+        explorer.set_state({"date": first.date_texts[90]})
+        explorer.set_state({"ticker": "LAG2-BARS300"})
+        explorer._lanes["load"].wait(20)
+        go_on.set()
+        explorer.wait(20)
+        ((subject, window, chosen, why),) = drawn
+        assert (subject, window, chosen["date"]) == (first, 40, first.date_texts[40])
+        assert why.dates[0] == first.windows.dates[40]
+
+    def test_a_view_that_has_settled_is_drawn_once_as_it_was_left(self, page, monkeypatch):
+        explorer, drawn, hung = page.explorer, [], threading.Event()
+        monkeypatch.setattr(widget, "SETTLED", 0.3)
+        monkeypatch.setattr(widget, "draw", lambda *sight: drawn.append(sight) or b"png")
+        monkeypatch.setattr(widget, "data_url", bytes.decode)
+        explorer.observe(lambda change: hung.set(), "picture")
+        days = explorer._subject.date_texts[40:60]
+        explorer.date = days[0]
+        assert not hung.wait(0.6)  # nobody has it on a page
+        page.ask(ask="data")
+        for day in days:
+            explorer.set_state({"date": day})
+        explorer.set_state({"layer": 1})
+        assert not drawn
+        assert explorer.wait(1) is explorer  # which does not wait for the picture
+        assert hung.wait(10)
+        assert explorer.picture == "png"
+        ((_, window, chosen, _),) = drawn
+        assert (window, chosen["date"], chosen["layer"]) == (59, days[-1], 1)
+
+    @pytest.mark.parametrize("way", ["closed", "visitor"])
+    def test_no_view_is_drawn_that_nobody_can_keep(self, model, windows, prices, listen, monkeypatch, way):
+        drawn = []
+        monkeypatch.setattr(widget, "SETTLED", 0.2)
+        monkeypatch.setattr(widget, "draw", lambda *sight: drawn.append(sight) or b"png")
+        page = listen(Explorer(model, windows, prices, read_only=way == "visitor"))
+        page.ask(ask="data")
+        page.choose(layer=1)
+        if way == "closed":
+            page.explorer.close()
+        time.sleep(0.5)
+        assert not drawn
+
+    def test_scores_long_in_coming_come_into_the_picture_that_is_kept(self, page, monkeypatch):
+        drawn, hung = [], threading.Event()
+        monkeypatch.setitem(METHODS, "rollout", replace(METHODS["rollout"], slow=True))
+        monkeypatch.setattr(widget, "SETTLED", 0.1)
+        monkeypatch.setattr(widget, "draw", lambda *sight: drawn.append(sight) or b"png")
+        monkeypatch.setattr(widget, "data_url", bytes.decode)
+        page.explorer.observe(lambda change: hung.set(), "picture")
+        page.ask(ask="data")
+        page.choose(target="buy", layer=1)
+        assert hung.wait(10)
+        assert drawn[-1][3] == "Attention rollout: not computed yet"
+        window = page.explorer._window
+        page.ask(ask="scores", version=1, method="rollout", target="buy", windows=[window])
+        assert page.explorer._painter.wait(10)
+        assert drawn[-1][3].dates[0] == page.explorer.day.dates[0]
+
+    def test_pictures_are_drawn_beside_the_lane_of_maps(self, page, monkeypatch):
+        going, go_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(widget, "draw", lambda *sight: (going.set(), go_on.wait(20)) and b"png")
+        monkeypatch.setattr(widget, "data_url", bytes.decode)
+        page.explorer._handle_custom_msg({"ask": "picture"}, [])
+        assert going.wait(10)
+        page.explorer._handle_custom_msg({"ask": "maps", "version": 1, "windows": [4]}, [])
+        assert page.explorer._lanes["quick"].wait(10)
+        assert kinds(page.messages) == ["maps"]
+        go_on.set()
+        page.explorer.wait(10)
 
     def test_a_day_of_the_training_has_a_picture_though_it_is_not_traded(self, trained):
         explorer = saved(trained, date="2000-03-15")

@@ -18,7 +18,7 @@ from workbench.widgets.packing import (
     scores_message,
 )
 from workbench.widgets.scoring import Archive
-from workbench.widgets.worker import Job, Lanes, in_words
+from workbench.widgets.worker import Job, Lanes
 
 MOST_WINDOWS = 512  # of one ask
 MOST_BYTES = 2**25  # of the maps that answer one ask; what does not fit is to be asked for again
@@ -44,12 +44,18 @@ class Desk:
         Returns what is shown now.
     post
         Sends a message to the browser, from any thread.
+    words
+        Puts an error into words.
     """
 
     def __init__(
-        self, lanes: Lanes, shown: Callable[[], Shown], post: Callable[[Message], None]
-    ) -> None:  # fmt: skip
-        self._lanes, self._shown, self._post = lanes, shown, post
+        self,
+        lanes: Lanes,
+        shown: Callable[[], Shown],
+        post: Callable[[Message], None],
+        words: Callable[[Exception], str],
+    ) -> None:
+        self._lanes, self._shown, self._post, self._words = lanes, shown, post, words
 
     def data(self) -> None:
         """Send bars and answers."""
@@ -134,7 +140,7 @@ class Desk:
         return now if version == now.version else None
 
     def _fail(self, ask: dict[str, Any], error: Exception) -> None:
-        self._post(failed_message(ask, in_words(error)))
+        self._post(failed_message(ask, self._words(error)))
 
 
 def _question(ask: dict[str, Any], archive: Archive) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import traitlets
 from torch import nn
 
 from workbench.explainers.capture import attention_maps
@@ -17,15 +18,18 @@ from workbench.trading.result import BacktestResult
 from workbench.training.history import History
 from workbench.widgets.asking import Desk, name_of
 from workbench.widgets.opening import Library
+from workbench.widgets.packing import Message
 from workbench.widgets.pictures import data_url, draw
+from workbench.widgets.scoring import Archive
 from workbench.widgets.selectors import Selectors
 from workbench.widgets.told import closing_line, opening_line
 from workbench.widgets.views import View
-from workbench.widgets.worker import Job, in_words
+from workbench.widgets.worker import Job, Worker, in_words
 
 if TYPE_CHECKING:
     from IPython.display import Image
 
+SETTLED = 2.0  # seconds without a change after which the view is worth a picture
 CHOSEN = ("method", "target", "date", "layer", "head", "row")  # what the line of Python repeats
 
 
@@ -64,6 +68,8 @@ class Explorer(Selectors):
     >>> wb.Explorer(model, windows, prices, date="2011-08-08")  # doctest: +SKIP
     """
 
+    _seen = False  # whether a page shows it, so that its picture matters
+
     def __init__(
         self,
         model: nn.Module | str | PathLike[str] | None = None,
@@ -74,9 +80,9 @@ class Explorer(Selectors):
         **view: Any,
     ) -> None:
         chosen = View.of(view)
-        library = Library(chosen)
+        library, self._painter = Library(chosen), Worker(lambda told: None)
         super().__init__(library, library.opened(model, windows, prices, history), chosen)
-        self._desk = Desk(self._lanes, self._shown, self._post)
+        self._desk = Desk(self._lanes, self._shown, self._answer, self._words)
         self._asks: dict[str, Callable[[dict[str, Any]], Any]] = {
             "data": lambda ask: self._desk.data(),
             "maps": self._desk.maps,
@@ -134,6 +140,7 @@ class Explorer(Selectors):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
         """Return the widget, and for where none runs its picture as it is now."""
+        self._seen = True
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is None:
             return None
@@ -146,24 +153,21 @@ class Explorer(Selectors):
     def _chosen(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in CHOSEN}
 
-    def _why(self) -> Explanation | str:
-        """Return the explanation for a picture, or why it has none; what takes long isn't begun for it."""
-        window, archive = self._window, self._archive
-        if METHODS[self.method].slow and not archive.known(self.method, self.target, [window]):
-            return f"{METHODS[self.method].label}: not computed yet"
-        try:
-            return archive.one(self.method, self.target, window)
-        except (ValueError, RuntimeError) as error:
-            return in_words(error)
+    def _sight(self) -> Callable[[], bytes]:
+        """Return what draws the view as it is now, whatever is chosen until it is drawn."""
+        with self._guard:
+            archive, window, chosen = self._archive, self._window, self._chosen()
+        return lambda: draw(archive.subject, window, chosen, _why(archive, window, chosen))
 
     def _drawn(self) -> bytes:
-        png = draw(self._subject, self._window, self._chosen(), self._why())
+        png = self._sight()()
         self.picture = data_url(png)
         return png
 
     # What the browser asks ------------------------------------------------------------------------
 
     def _heard(self, widget: Any, content: Any, buffers: Any) -> None:
+        self._seen = True
         try:
             asked = name_of(content, list(self._asks))
             self._asks[asked](content)
@@ -171,11 +175,46 @@ class Explorer(Selectors):
             self.error = in_words(error)
 
     def _picture(self, ask: dict[str, Any]) -> None:
-        subject, window, chosen = self._subject, self._window, self._chosen()
-        why = self._why
+        sight = self._sight()
+        job = Job("drawing", lambda job: data_url(sight()), self._hang, self._say, kind="picture")
+        self._lanes["picture"].submit(job)
 
-        def then(png: bytes) -> None:
-            self.picture = data_url(png)
+    # The picture that a notebook keeps ------------------------------------------------------------
 
-        work = Job("drawing", lambda job: draw(subject, window, chosen, why()), then, self._say)
-        self._lanes["quick"].submit(work)
+    @traitlets.observe(*CHOSEN, "version")
+    def _moved(self, change: Any) -> None:
+        """Draw the view once it has settled, so that a saved notebook shows it as it was left."""
+        if self._seen and not self._view.read_only:  # a visitor saves no notebook
+            self._painter.supersede(Job("drawing", self._settled, self._hang, self._say))
+
+    def _settled(self, job: Job) -> str:
+        return "" if job.stop.wait(SETTLED) else data_url(self._sight()())
+
+    def _hang(self, picture: str) -> None:
+        if self.comm is not None:
+            self.picture = picture
+
+    def _answer(self, message: Message) -> None:
+        """Send an answer; scores that were long in coming belong into the picture."""
+        self._post(message)
+        told = message.content
+        if told["kind"] == "scores" and METHODS[told["method"]].slow:
+            self._moved(None)
+
+    def close(self) -> None:
+        """Leave the page."""
+        if self.comm is not None:  # else it never came to be one
+            self._painter.drop()
+        super().close()
+
+
+def _why(archive: Archive, window: int, chosen: dict[str, Any]) -> Explanation | str:
+    """Return the explanation for a picture, or why it has none; what takes long isn't begun for it."""
+    method = chosen["method"]
+    target = chosen["target"] if METHODS[method].targets else ""
+    if METHODS[method].slow and not archive.known(method, target, [window]):
+        return f"{METHODS[method].label}: not computed yet"
+    try:
+        return archive.one(method, target, window)
+    except (ValueError, RuntimeError) as error:
+        return in_words(error)

@@ -1,6 +1,7 @@
 """The static picture of the decision shown, for where no widget runs."""
 
 import base64
+import threading
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +20,7 @@ from workbench.widgets.subject import Subject
 PARTS = ("", "train", "valid", "test", "purged")  # by the numbers of the split
 AROUND = 25  # bars on either side of the window
 MOST_TEXT = 110_000  # characters of the picture kept in a notebook's widget state
+_DRAWING = threading.Lock()  # Matplotlib is not made for several threads
 URL = "data:image/png;base64,"
 
 
@@ -34,7 +36,8 @@ def draw(subject: Subject, window: int, chosen: dict[str, Any], why: Explanation
         **_money(subject, first, last),
         model=f"{subject.kind}, {subject.trained}",
     )
-    return moment(subject.prices.iloc[first:last], windows.bar_dates_of(window), shown).png()
+    with _DRAWING:
+        return moment(subject.prices.iloc[first:last], windows.bar_dates_of(window), shown).png()
 
 
 def data_url(png: bytes) -> str:

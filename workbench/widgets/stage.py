@@ -3,8 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import sep
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -12,10 +10,10 @@ import traitlets
 
 from workbench.explainers.methods import METHODS
 from workbench.models.registry import one_of
-from workbench.training.reopening import bundled_models
 from workbench.widgets.asking import Shown
 from workbench.widgets.assets import script, style
 from workbench.widgets.choices import models_of, offered, usable
+from workbench.widgets.discretion import discreet, discreet_runs
 from workbench.widgets.gate import WISHES, checked, fitted
 from workbench.widgets.opening import Library
 from workbench.widgets.packing import Message
@@ -25,7 +23,8 @@ from workbench.widgets.told import facts
 from workbench.widgets.views import View
 from workbench.widgets.worker import Lanes, in_words
 
-LANES = ("train", "load", "slow", "quick")
+LANES = ("train", "load", "slow", "quick", "picture")
+MOST_WRONG = 10  # values whose fault is told, of those that the browser sets at once
 
 
 class Stage(anywidget.AnyWidget):
@@ -85,14 +84,15 @@ class Stage(anywidget.AnyWidget):
             for name, value in sync_data.items():
                 try:
                     if name not in WISHES:
-                        raise ValueError(f"{name} is not for the browser to set.")
+                        raise ValueError(f"{name!s:.60} is not for the browser to set.")
                     taken[name] = checked(name, value, self._subject)
                     if taken[name] != value:
                         put_back.append(name)
                 except (ValueError, KeyError) as error:
                     wrong.append(in_words(error))
                     put_back += [name] if name in self.keys else []
-            self.error = " ".join(wrong)
+            more = len(wrong) - MOST_WRONG
+            self.error = " ".join(wrong[:MOST_WRONG]) + (f" So it is with {more} more." if more > 0 else "")
             super().set_state(taken)
             if put_back:
                 self.send_state(put_back)
@@ -105,6 +105,10 @@ class Stage(anywidget.AnyWidget):
             return checked(proposal["trait"].name, proposal["value"], self._subject)
         except (ValueError, KeyError) as error:
             raise traitlets.TraitError(in_words(error)) from error
+
+    @traitlets.validate("status", "error")
+    def _worded(self, proposal: Any) -> str:
+        return discreet(proposal["value"], self._view)
 
     @property
     def _owned(self) -> bool:
@@ -143,11 +147,7 @@ class Stage(anywidget.AnyWidget):
         self._say(error, status)
 
     def _say(self, error: Exception | None, status: str = "") -> None:
-        words = "" if error is None else in_words(error)
-        if self._view.read_only:  # a visitor need not know where files lie
-            for place in {Path(self._view.folder).resolve(), bundled_models().resolve()}:
-                words = words.replace(f"{place}{sep}", "")
-        self.error = words
+        self.error = "" if error is None else in_words(error)
         if status:
             self.status = status
 
@@ -175,14 +175,17 @@ class Stage(anywidget.AnyWidget):
         }
 
     def _offered(self) -> dict[str, Any]:
-        subject = self._subject
-        return offered(subject, self._library.first, self._view, models_of(self._view))
+        choices = offered(self._subject, self._library.first, self._view, models_of(self._view))
+        return choices | {"runs": discreet_runs(choices["runs"], self._view)}
 
     def _shown(self) -> Shown:
         return Shown(self._archive, self.version)
 
     def _show_progress(self, told: dict[str, Any]) -> None:
         self.progress = told
+
+    def _words(self, error: Exception) -> str:
+        return discreet(in_words(error), self._view)
 
     def _post(self, message: Message) -> None:
         with self._post_lock:  # of several threads, one at a time
