@@ -109,13 +109,13 @@ def _share_of(watch: Watch, block: int, blocks: int) -> Watch:
 
 def _gathered(method: Method, windows: list[int], found: list[tuple[Explanation, int]]) -> Scores:
     """Put rows of several explanations together."""
-    first = found[0][0]
+    trusts = dict.fromkeys(str(explained.trust) for explained, _ in found if explained.trust is not None)
     return Scores(
         windows=list(windows),
         scores=np.stack([explained.scores[row] for explained, row in found]),
         null=_nulls(found),
         answered=[_answered(method, explained, row) for explained, row in found],
-        trust=None if first.trust is None else str(first.trust),
+        trust="; ".join(trusts) or None,
         signed=method.signed,
     )
 
