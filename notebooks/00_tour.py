@@ -53,8 +53,8 @@ explorer
 # at the same bars. Drag over the candles, and the share of attention inside is written out.
 #
 # **3. Compare with the null, and read the trust line.** Under the candles stands the explanation: how far the answer
-# draws on each bar. The outline is the *null*, what an indifferent model, which looks at all bars alike, would show.
-# *What to see:* the last bar towers in both, so that says nothing of this model; only what rises above the outline is
+# draws on each bar. The dashed line is the *null*, what an indifferent model, which looks at all bars alike, would show.
+# *What to see:* the last bar towers in both, so that says nothing of this model; only what rises above the line is
 # its own choice. The trust line says how well the explanation was found to describe the model. *Not measured* means
 # what it says: look, and do not believe yet.
 #
@@ -63,10 +63,10 @@ explorer
 # | panel | what it shows |
 # |---|---|
 # | candles and volume | prices; the window that the model saw is shaded, its last bar is the decision |
-# | explanation | the chosen method's score of each bar, over the outline of the null where there is one; for some methods each feature too |
+# | explanation | the chosen method's score of each bar, over the line of the null where there is one; for some methods each feature too |
 # | heatmap | attention of one layer: query (who looks) by key (at whom), on one colour scale for all layers |
 # | answer | probability of each class, what happened next, and whether the day was one of those trained on |
-# | position and equity | what trading on every answer would have held and earned, costs included, beside buying and holding |
+# | position and equity | what trading on every answer that is sure enough would have held and earned, costs included, beside buying and holding |
 #
 # Days that the model was trained on are marked. It may know their answers by heart: judge it by the test days.
 #

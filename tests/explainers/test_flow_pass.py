@@ -123,7 +123,7 @@ def test_the_work_ends_within_a_window_when_asked(windows, monkeypatch):
                 stop.set()
             super().check(done, total)
 
-    # One check at the start, one an input, one a window, and the null with the first window: 28 in three windows.
+    # One check at the start, one an input, one a window, and the null with the first: 28 after three windows.
     with pytest.raises(Cancelled, match="after 3 of 35 windows"):
         explain(transformer(), windows, "flow", solver="scipy", watch=Stop(stop=stop))
     assert len(checks) == 30

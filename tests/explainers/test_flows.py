@@ -77,8 +77,8 @@ def test_three_layers_by_hand_send_flow_back_up_and_stop_at_the_cuts(solver):
     #   A₁ = [1 0; 1 0] → Ã₁ = [1 0; ½ ½]
     #   A₂ = [0 1; 0 1] → Ã₂ = [½ ½; 0 1]
     #   A₃ = [½ ½; 1 0] → Ã₃ = [¾ ¼; ½ ½]
-    # From position 0 (sends ¾ to 0 and ¼ to 1): of the ¾ in node 0 of layer 2, ½ goes to 0 and the rest, ¼, to
-    # 1; the ¼ in node 1 goes to 1. So layer 1 can hold ½ and ½.
+    # From position 0 (sends ¾ to 0 and ¼ to 1): of the ¾ in node 0 of layer 2, ½ goes to 0 and the rest to 1;
+    # the ¼ in node 1 goes to 1. So layer 1 can hold ½ and ½.
     #   to 0: node 0 hands on all of its ½, node 1 at most ½, and it has ½: together 1.
     #   to 1: node 0 hands on nothing; node 1 at most ½, and it can have ½: ½.
     # From position 1 (sends ½ and ½): node 0 of layer 2 hands on ½ to either, node 1 its ½ to 1 only.

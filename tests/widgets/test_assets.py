@@ -33,6 +33,23 @@ def test_modules_come_once_and_after_what_they_need(tmp_path: Path) -> None:
     assert re.findall(r"^export.*", text, re.MULTILINE) == ["export default { b, c, d };"]
 
 
+def test_comments_and_indents_stay_behind_and_code_does_not(tmp_path: Path) -> None:
+    folder = _write(
+        tmp_path,
+        a="/** What a is.\n * @returns {number}\n */\nexport function a() {\n  // why\n  return 2 // two\n"
+        "    * 3;\n}\nexport default `http://a`; /* said */\n",
+    )
+    assert script("a.js", folder) == (
+        "// a.js\nfunction a() {\nreturn 2 // two\n* 3;\n}\nexport default `http://a`; /* said */\n"
+    )
+
+
+def test_a_template_of_several_lines_is_refused(tmp_path: Path) -> None:
+    folder = _write(tmp_path, a="// a `name\nconst a = `${1}` + `one\n  two`;\n")
+    with pytest.raises(ValueError, match=r"a\.js: a template literal has to end in its line"):
+        script("a.js", folder)
+
+
 def test_a_name_used_by_two_modules_is_refused(tmp_path: Path) -> None:
     folder = _write(
         tmp_path,

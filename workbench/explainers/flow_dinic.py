@@ -3,10 +3,16 @@
 Layers are dense, so which edges are open is kept as bits beside the capacities: a level of the graph, and the
 next step of a path, are found 64 edges at a time. Every path closes at least one edge exactly and every
 phase makes paths longer, so it ends, whatever the rounding. Importing this module needs numba.
+
+Layer 0 holds the source alone and the last layer the sink, as their nodes 0. What can still flow:
+
+- capacity (way, layer, tail, head): way 0 leads from a node of `layer` down to one of the next, way 1 back.
+- is_open (way, layer, tail, word): bit h of the words is set where `capacity` to head h is more than nothing.
+- path (2, step): the layer and the node at each step from the source.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float
@@ -20,28 +26,6 @@ _SEQUENCE, _SHIFT = np.uint64(0x03F79D71B4CB0A89), np.uint64(58)  # every 6 bits
 _PLACES = np.zeros(64, np.int64)
 for _place in range(64):
     _PLACES[((0x03F79D71B4CB0A89 << _place) & (2**64 - 1)) >> 58] = _place
-
-
-class Graph(NamedTuple):
-    """What can still flow. Layer 0 holds the source alone, the last the sink, as their nodes 0.
-
-    Attributes
-    ----------
-    capacity
-        (way, layer, tail, head): way 0 leads from a node of `layer` down to one of the next, way 1 back up.
-    is_open
-        (way, layer, tail, word): bit h of the words is set where `capacity` to head h is more than nothing.
-    """
-
-    capacity: np.ndarray
-    is_open: np.ndarray
-
-
-class Path(NamedTuple):
-    """The nodes gone through from the source, by layer and number."""
-
-    layer: np.ndarray
-    node: np.ndarray
 
 
 def flows(
@@ -125,7 +109,7 @@ def _opened(capacity, is_open):
 
 @_compiled
 @no_type_check
-def _spread(graph, here, after):
+def _spread(is_open, here, after):
     """Add to `after` (layer, word) every node that an open edge leads to from a node in `here`."""
     last = len(here) - 1
     for layer in range(len(here)):
@@ -136,14 +120,14 @@ def _spread(graph, here, after):
                 word &= word - _ONE
                 for to in range(here.shape[1]):
                     if layer < last:
-                        after[layer + 1, to] |= graph.is_open[0, layer, tail, to]
+                        after[layer + 1, to] |= is_open[0, layer, tail, to]
                     if layer > 0:
-                        after[layer - 1, to] |= graph.is_open[1, layer - 1, tail, to]
+                        after[layer - 1, to] |= is_open[1, layer - 1, tail, to]
 
 
 @_compiled
 @no_type_check
-def _levels(graph, reach, seen):
+def _levels(is_open, reach, seen):
     """Write the nodes at each distance from the source (distance, layer, word); return the sink's, or −1."""
     seen[:] = _ZERO
     reach[0] = _ZERO
@@ -151,7 +135,7 @@ def _levels(graph, reach, seen):
     for distance in range(1, len(reach)):
         after = reach[distance]
         after[:] = _ZERO
-        _spread(graph, reach[distance - 1], after)
+        _spread(is_open, reach[distance - 1], after)
         fresh = _ZERO
         for layer in range(len(seen)):
             for at in range(seen.shape[1]):
@@ -168,61 +152,50 @@ def _levels(graph, reach, seen):
 
 @_compiled
 @no_type_check
-def _walk(graph, reach, path, depth, goal):
-    """Walk on from step `depth` of the path to the sink at distance `goal`, striking out what leads nowhere.
+def _walk(is_open, reach, path, step, goal):
+    """Walk on from `step` of the path to the sink at distance `goal`, striking out what leads nowhere.
 
     Return whether it got there; if not, no path of that length is left.
     """
     last = reach.shape[1] - 1
-    while depth < goal:
-        layer, node = path.layer[depth], path.node[depth]
+    while step < goal:
+        layer, node = path[0, step], path[1, step]
         to, head = layer + 1, -1
         if layer < last:  # straight down first: what a position keeps is its widest edge
-            head = _common(graph.is_open[0, layer, node], reach[depth + 1, to], node)
+            head = _common(is_open[0, layer, node], reach[step + 1, to], node)
         if head < 0 and layer > 0:
             to = layer - 1
-            head = _common(graph.is_open[1, to, node], reach[depth + 1, to], node)
+            head = _common(is_open[1, to, node], reach[step + 1, to], node)
         if head >= 0:
-            depth += 1
-            path.layer[depth], path.node[depth] = to, head
-        elif depth == 0:
+            step += 1
+            path[0, step], path[1, step] = to, head
+        elif step == 0:
             return False
         else:
-            _clear(reach[depth, layer], node)
-            depth -= 1
+            _clear(reach[step, layer], node)
+            step -= 1
     return True
 
 
 @_compiled
 @no_type_check
-def _push(graph, way, layer, tail, head, amount):
-    """Send `amount` along an edge, which can then be sent back; return whether that closed it."""
-    back = graph.capacity[1 - way, layer, head, tail]
-    if back <= CLOSED:
-        _set(graph.is_open[1 - way, layer, head], tail)
-    graph.capacity[1 - way, layer, head, tail] = back + amount
-    left = graph.capacity[way, layer, tail, head] - amount
-    graph.capacity[way, layer, tail, head] = left
-    if left <= CLOSED:
-        _clear(graph.is_open[way, layer, tail], head)
-        return True
-    return False
-
-
-@_compiled
-@no_type_check
-def _augment(graph, path, goal):
+def _augment(capacity, is_open, path, goal):
     """Send all that `path` can carry; return it, and how far down the path is still open."""
     amount = np.inf
     for step in range(goal):
-        way = 0 if path.layer[step + 1] > path.layer[step] else 1
-        layer = path.layer[step] - way
-        amount = min(amount, graph.capacity[way, layer, path.node[step], path.node[step + 1]])
+        way = 0 if path[0, step + 1] > path[0, step] else 1
+        amount = min(amount, capacity[way, path[0, step] - way, path[1, step], path[1, step + 1]])
     usable = goal
     for step in range(goal - 1, -1, -1):
-        way = 0 if path.layer[step + 1] > path.layer[step] else 1
-        layer = path.layer[step] - way
-        if _push(graph, way, layer, path.node[step], path.node[step + 1], amount):
+        way = 0 if path[0, step + 1] > path[0, step] else 1
+        layer, tail, head = path[0, step] - way, path[1, step], path[1, step + 1]
+        if 0 < step < goal - 1:  # what is sent can be sent back, but to the source or from the sink
+            if capacity[1 - way, layer, head, tail] <= CLOSED:
+                _set(is_open[1 - way, layer, head], tail)
+            capacity[1 - way, layer, head, tail] += amount
+        capacity[way, layer, tail, head] -= amount
+        if capacity[way, layer, tail, head] <= CLOSED:
+            _clear(is_open[way, layer, tail], head)
             usable = step
     return amount, usable
 
@@ -234,30 +207,30 @@ def _solve(top, inner, sinks, found):
     steps, nodes = len(inner) + 2, len(top)
     words = (nodes + 63) >> 6
     longest = (steps - 1) * nodes + 2
-    graph = Graph(np.zeros((2, steps, nodes, nodes)), np.zeros((2, steps, nodes, words), np.uint64))
+    capacity = np.zeros((2, steps, nodes, nodes))
+    is_open = np.zeros((2, steps, nodes, words), np.uint64)
     first = np.zeros((steps, nodes, words), np.uint64)
     _opened(inner, first[1:-1])
     _opened(top.reshape(1, 1, nodes), first[:1, :1])
     reach = np.zeros((longest, steps + 1, words), np.uint64)
     seen = np.zeros((steps + 1, words), np.uint64)
-    path = Path(np.zeros(longest, np.int64), np.zeros(longest, np.int64))
+    path = np.zeros((2, longest), np.int64)
     for sink in range(len(sinks)):
-        graph.capacity[0, 0, 0] = top
-        graph.capacity[0, 1:-1] = inner
-        graph.capacity[0, -1, :, 0] = sinks[sink]
-        graph.capacity[1, :-1] = 0.0
-        graph.capacity[1, -1, 0] = 0.0
-        graph.is_open[0] = first
-        graph.is_open[1] = _ZERO
+        capacity[0, 0, 0] = top
+        capacity[0, 1:-1] = inner
+        capacity[0, -1, :, 0] = sinks[sink]
+        capacity[1, 1:-1] = 0.0
+        is_open[0] = first
+        is_open[1] = _ZERO
         for node in range(nodes):
             if sinks[sink, node] > CLOSED:
-                _set(graph.is_open[0, -1, node], 0)
+                _set(is_open[0, -1, node], 0)
         cut = min(top.sum(), sinks[sink].sum())
         while found[sink] < cut - MET:
-            goal = _levels(graph, reach, seen)
+            goal = _levels(is_open, reach, seen)
             if goal < 0:
                 break
-            depth = 0
-            while _walk(graph, reach, path, depth, goal):
-                amount, depth = _augment(graph, path, goal)
+            step = 0
+            while _walk(is_open, reach, path, step, goal):
+                amount, step = _augment(capacity, is_open, path, goal)
                 found[sink] += amount

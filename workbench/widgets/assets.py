@@ -9,6 +9,11 @@ _IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./([\w-]+\.js)";\n', re.MU
 _EXPORT = re.compile(r"^export (?!default\b)(?=(?:async )?(?:class|function|const|let)\b)", re.MULTILINE)
 _DEFAULT = re.compile(r"^export default\b", re.MULTILINE)
 _LEFT_OVER = re.compile(r"^(?:import\b.*|export (?!default\b).*)$", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*[\s\S]*?\*/[ \t]*)\n", re.MULTILINE)  # on lines of its own
+_INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+_SPANNING = re.compile(
+    r"^[^`\n]*(?:`[^`\n]*`[^`\n]*)*`[^`\n]*$", re.MULTILINE
+)  # a backtick too many in a line
 _NAMED = re.compile(r"^(export )?(?:async )?(?:class|function\*?|const|let|var) (\w+)", re.MULTILINE)
 
 
@@ -18,6 +23,7 @@ def script(entry: str, folder: Path = _FOLDER) -> str:
 
     Modules import each other by `import { X } from "./x.js";`, one line each, and export in place
     (`export class X`). All of them share one scope in the result, so their top-level names must differ.
+    Comments on lines of their own and indents are left out, since every saved notebook holds the text.
 
     Parameters
     ----------
@@ -29,7 +35,7 @@ def script(entry: str, folder: Path = _FOLDER) -> str:
     Returns
     -------
     str
-        The module, without imports.
+        The module, without imports, comments and indents.
 
     Raises
     ------
@@ -37,7 +43,7 @@ def script(entry: str, folder: Path = _FOLDER) -> str:
         If a module is not in the folder.
     ValueError
         If modules need each other in a circle, share a top-level name, import a name that is not exported,
-        or import or export in another way.
+        import or export in another way, or have a template literal of several lines.
 
     Examples
     --------
@@ -48,7 +54,10 @@ def script(entry: str, folder: Path = _FOLDER) -> str:
     _collect(entry, folder, order, ())
     _check_names(order)
     stripped = [_EXPORT.sub("", _IMPORT.sub("", text)) for text in order.values()]
-    return "\n".join(f"// {name}\n{text}" for name, text in zip(order, stripped, strict=True))
+    return "".join(
+        f"// {name}\n{_INDENT.sub('', _COMMENT.sub('', text))}"
+        for name, text in zip(order, stripped, strict=True)
+    )
 
 
 @cache
@@ -70,6 +79,7 @@ def _collect(name: str, folder: Path, order: dict[str, str], above: tuple[str, .
         raise FileNotFoundError(f"there is no {name}{wanted}, in {folder}")
     text = file.read_text(encoding="utf-8")
     _check_form(name, text, entry=not above)
+    _check_lines(name, text)
     for _, needed in _IMPORT.findall(text):
         _collect(needed, folder, order, (*above, name))
     order[name] = text
@@ -83,6 +93,16 @@ def _check_form(name: str, text: str, entry: bool) -> None:
         raise ValueError(
             f'{name}: expected `import {{ X }} from "./x.js";` on one line and `export` before class, '
             f"function or const, and `export default` in entries alone. Got {odd.group()!r}."
+        )
+
+
+def _check_lines(name: str, text: str) -> None:
+    """Refuse what would change its meaning without its indents."""
+    spanning = _SPANNING.search(_COMMENT.sub("", text))
+    if spanning is not None:
+        raise ValueError(
+            f"{name}: a template literal has to end in its line, since indents are left out. "
+            f"Got {spanning.group().strip()!r}. Join single lines instead."
         )
 
 

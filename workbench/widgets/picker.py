@@ -98,12 +98,12 @@ class RunPicker(anywidget.AnyWidget):
         return None if bundle is None else ({**bundle[0], "text/html": self._table()}, bundle[1])
 
     def _table(self) -> str:
+        columns = ["model", "label", "trained"] + ["fault"] * any(model.fault for model in self._models)
         rows = [
-            {"model": model.key, "label": model.label, "trained": model.trained, "fault": model.fault}
+            {name: getattr(model, "key" if name == "model" else name) for name in columns}
             for model in self._models
         ]
-        table = pd.DataFrame(rows, columns=["model", "label", "trained", "fault"]).set_index("model")
-        return table.drop(columns=[] if table["fault"].any() else ["fault"]).to_html(escape=True)
+        return pd.DataFrame(rows, columns=columns).set_index("model").to_html(escape=True)
 
     def _asked(self, _: Any, content: Any, __: Any) -> None:
         if isinstance(content, dict) and content.get("ask") == "refresh":
