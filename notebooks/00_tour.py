@@ -53,10 +53,10 @@ explorer
 # at the same bars. Drag over the candles, and the share of attention inside is written out.
 #
 # **3. Compare with the null, and read the trust line.** Under the candles stands the explanation: how far the answer
-# draws on each bar. The dashed line is the *null*, what an indifferent model, which looks at all bars alike, would show.
-# *What to see:* the last bar towers in both, so that says nothing of this model; only what rises above the line is
-# its own choice. The trust line says how well the explanation was found to describe the model. *Not measured* means
-# what it says: look, and do not believe yet.
+# draws on each bar. The line across it is the *null*: what an indifferent model, which looks at all bars alike,
+# would show. *What to see:* the last bar towers in both, so that says nothing of this model; only what rises above
+# the line is its own choice. The trust line says how well the explanation was found to describe the model. *Not
+# measured* means what it says: look, and do not believe yet.
 #
 # ## What the panels mean
 #

@@ -136,6 +136,7 @@ heatmap
 # Rollout is one method of several, and takes no notice of what the answer was. Each says another thing:
 
 # %%
+pd.set_option("display.max_colwidth", None)
 wb.list_methods()[["what", "needs_attention", "by_feature", "signed"]]
 
 # %%
