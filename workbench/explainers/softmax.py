@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.explainers.masks import past, unblocked
 from workbench.explainers.products import Product, Shelf
-
-BLOCKING = 1000.0  # a score this far below its row's largest has no weight in any float: it was masked
 
 Weights = Float[Tensor, "batch head query key"]
 
@@ -24,16 +23,21 @@ class AttentionLayer:
     kind
         `self`, `cross` (as many queries as keys, or not), or `last`: self-attention computed for the last
         query alone. One query that is no position, as in additive attention, is `cross`.
-    allowed
+    mask
         True where a query may look at a key, broadcastable to the weights; None where everything is allowed.
+    bias
+        A mask of numbers, added to the scores.
+    causal
+        No query looks at a later key; known without a (query, key) matrix.
     """
 
     kind: str
-    allowed: Bool[Tensor, "#batch #head query key"] | None
+    mask: Bool[Tensor, "#batch #head query key"] | None
     query: Tensor | None = None  # (batch, head, query, channel)
     key: Tensor | None = None  # (batch, head, key, channel)
     scale: float = 1.0
-    bias: Tensor | None = None  # added to the scores: a float mask
+    bias: Tensor | None = None
+    causal: bool = False
     kept: Weights | None = None
     same_mask: bool = False  # no mask, or the causal one: known to be the same for every sample
     sums_to_one: bool = False  # known of every row: softmax gives it, unless a mask may leave a row empty
@@ -49,32 +53,23 @@ class AttentionLayer:
         """Keep what it takes to know the weights of a scaled dot product."""
         query, key, mask = asked.broadcast()
         length, length_key = query.shape[-2], key.shape[-2]
-        bias, allowed = None, None
-        past = None
-        if asked.is_causal:  # torch aligns the triangle with the upper left corner
-            past = torch.ones(length, length_key, dtype=torch.bool, device=query.device).tril()
-        if mask is None:
-            allowed = None if past is None else past[None, None]
-        elif mask.dtype == torch.bool:
-            allowed = _four(mask if past is None else mask & past)
-        else:
-            bias = _precise(_four(mask if past is None else mask.masked_fill(~past, -torch.inf)))
-            allowed = unblocked(bias)
+        told = mask is not None and mask.dtype == torch.bool
         return cls(
             kind or ("self" if length == length_key else "cross"),
-            allowed,
+            _four(mask) if told else None,
             _precise(_four(query)),
             _precise(_four(key)),
             1 / math.sqrt(query.shape[-1]) if asked.scale is None else asked.scale,
-            bias,
+            None if told or mask is None else _precise(_four(mask)),
+            asked.is_causal,
             same_mask=mask is None,
             sums_to_one=mask is None,
         )
 
     def keep(self, shelf: Shelf) -> None:
         """Compute the weights now, and let go of queries and keys."""
-        self.kept = self._rows(self._seen(), slice(None), shelf.take(self.weight_shape, self._seen()))
-        self.query = self.key = self.bias = None
+        self.kept = self._rows(self._seen(), 0, self.keys, shelf.take(self.weight_shape, self._seen()))
+        self.query = self.key = None
 
     def differentiate(self) -> None:
         """Let gradients be taken by the weights, also of a model whose own numbers take none."""
@@ -83,7 +78,8 @@ class AttentionLayer:
 
     def heads_from_queries(self) -> "AttentionLayer":
         """Return the layer of one query whose heads were asked as the queries of one attention."""
-        allowed = None if self.allowed is None else self.allowed.transpose(1, 2)
+        allowed = self.allowed
+        allowed = None if allowed is None else allowed.transpose(1, 2)
         weights = self.weights().transpose(1, 2)  # (batch, head, 1, key)
         return AttentionLayer(self.kind, allowed, kept=weights, sums_to_one=self.sums_to_one)
 
@@ -130,17 +126,40 @@ class AttentionLayer:
         """Return softmax(QKᵀ·scale + mask), rows that may look at nothing being zero."""
         if self.kept is not None:
             return self.kept
-        return self._rows(self._seen(), slice(None))
+        return self._rows(self._seen(), 0, self.keys)
 
-    def rows(self, start: int, stop: int, scratch: Tensor | None = None) -> Weights:
-        """Return the weights of the queries from `start` to before `stop`, perhaps written to `scratch`."""
-        part = slice(start, stop)
+    @property
+    def allowed(self) -> Bool[Tensor, "#batch #head query key"] | None:
+        """True where a query may look at a key; None where everything is allowed."""
+        return self.allowed_rows(0, self.queries)
+
+    def allowed_rows(self, start: int, stop: int) -> Bool[Tensor, "#batch #head _ key"] | None:
+        """Return `allowed` of the queries from `start` to before `stop`."""
+        before = past(start, stop, self.keys, self._seen().device) if self.causal else None
+        if self.bias is not None:
+            bias = self.bias[:, :, start:stop]
+            return unblocked(bias if before is None else bias.masked_fill(~before, -torch.inf))
+        if self.mask is None:
+            return None if before is None else before[None, None]
+        mask = self.mask[:, :, start:stop]
+        return mask if before is None else mask & before
+
+    def reach(self, stop: int) -> int:
+        """Return how many keys the queries before `stop` may look at, where that is known."""
+        return min(stop, self.keys) if self.causal else self.keys
+
+    def rows(self, start: int, stop: int, scratch: Tensor | None = None, reach: int | None = None) -> Weights:
+        """Return the weights of the queries from `start` to before `stop`, perhaps written to `scratch`.
+
+        With `reach` they are those of the first so many keys; no later key may have any weight.
+        """
+        reach = self.keys if reach is None else reach
         if self.kept is not None:
-            return self.kept[:, :, part]
-        query = self._seen()[:, :, part]
-        shape = (*query.shape[:-1], self.keys)
+            return self.kept[:, :, start:stop, :reach]
+        query = self._seen()[:, :, start:stop]
+        shape = (*query.shape[:-1], reach)
         into = None if scratch is None else scratch[: math.prod(shape)].view(shape)
-        return self._rows(query, part, into)
+        return self._rows(query, start, reach, into)
 
     def scratch(self, block: int) -> Tensor | None:
         """Return memory for the weights of `block` queries, or None where they are kept.
@@ -153,12 +172,16 @@ class AttentionLayer:
         self.key = self._per_head().contiguous()  # laid out once, not once a block
         return seen.new_empty(seen.shape[0] * seen.shape[1] * block * self.keys)
 
-    def _rows(self, query: Tensor, part: slice, into: Tensor | None = None) -> Tensor:
-        scores = _scaled_product(query, self._per_head(), self.scale, into)  # (batch, head, query, key)
+    def _rows(self, query: Tensor, start: int, reach: int, into: Tensor | None = None) -> Tensor:
+        stop, key = start + query.shape[-2], self._per_head()[:, :, :reach]
+        scores = _scaled_product(query, key, self.scale, into)  # (batch, head, query, key)
         if self.bias is not None:
-            scores += self.bias[:, :, part]
-        elif self.allowed is not None:
-            scores.masked_fill_(~self.allowed[:, :, part], -torch.inf)
+            scores += self.bias[:, :, start:stop, :reach]
+        if self.mask is not None:
+            scores.masked_fill_(~self.mask[:, :, start:stop, :reach], -torch.inf)
+        if self.causal:  # every query sees the keys up to the first one
+            later = ~past(0, stop - start, max(reach - start, 0), scores.device)
+            scores[..., start:].masked_fill_(later, -torch.inf)
         if self.sums_to_one:
             return _softmax(scores)
         empty = scores.isneginf().all(-1, keepdim=True)  # torch lets such a query gather nothing
@@ -186,15 +209,6 @@ class AttentionLayer:
         if asked.enable_gqa:
             value = value.repeat_interleave(leading[-1] // value.shape[-3], -3)
         return F.dropout(weights, asked.dropout_p, training=asked.dropout_p > 0) @ value
-
-
-def unblocked(scores: Tensor, axis: int = -1) -> Tensor | None:
-    """Return where a float mask lets a query look at the keys along `axis`, None if everywhere.
-
-    Masks block by −inf or by some large negative number; both lie far below the row's largest score.
-    """
-    blocked = scores.isneginf() | (scores <= scores.amax(axis, keepdim=True) - BLOCKING)
-    return ~blocked if bool(blocked.any()) else None
 
 
 def _precise(tensor: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from workbench.explainers.calls import Call
 from workbench.explainers.contractions import PRODUCTS, Roles, roles_of, roles_of_times
 from workbench.explainers.lineage import Lineage, Roots, tensors_in
+from workbench.explainers.masks import unblocked
 from workbench.explainers.rows import Rows
-from workbench.explainers.softmax import AttentionLayer, unblocked
+from workbench.explainers.softmax import AttentionLayer
 
 _RESHAPED = frozenset({"view", "view_as", "reshape", "reshape_as"})
 _MOVED = _RESHAPED | {
