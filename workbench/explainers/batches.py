@@ -15,6 +15,7 @@ from workbench.explainers.null import uniform_layer
 from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.rollouts import RolloutOptions, chain
+from workbench.explainers.softmax import AttentionLayer
 from workbench.explainers.stacks import check_stack
 from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
@@ -84,17 +85,22 @@ def _check(
 ) -> None:
     check_seen(module, recorder)
     check_stack(recorder.layers, recorder.names, options.start_layer)
-    batch = recorder.layers[0].weight_shape[0]
+    check_bars(recorder.layers[0], windows, windows_now)
+
+
+def check_bars(layer: AttentionLayer, windows: Windows, windows_now: int) -> None:
+    """Refuse a layer whose rows are not the windows now computed, or whose keys are not their bars."""
+    batch = layer.weight_shape[0]
     if batch != windows_now:
         raise ValueError(
             f"the model attends in {batch} rows for {windows_now} windows: heads or channels were joined "
             "with the batch, and rows are not windows. Use attention_maps(model, x) and tell them apart there"
         )
-    if recorder.layers[0].keys != windows.lookback:
+    if layer.keys != windows.lookback:
         raise ValueError(
-            f"the model attends over {recorder.layers[0].keys} positions and the windows have "
-            f"{windows.lookback} bars, so its attention does not say which bar it looked at. "
-            "Use attention_maps(model, x) and rollout(maps) to see its own positions"
+            f"the model attends over {layer.keys} positions and the windows have {windows.lookback} bars, so "
+            "its attention does not say which bar it looked at. Use attention_maps(model, x) to see its own "
+            "positions"
         )
 
 

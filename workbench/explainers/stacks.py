@@ -22,8 +22,10 @@ def stack_position(position: int, length: int, last_kind: str) -> int:
     return index
 
 
-def stack_of(maps: AttentionMaps | Sequence[Tensor], start_layer: int) -> list[AttentionLayer]:
-    """Return the layers from `start_layer` on, or say why they are no stack."""
+def stack_of(
+    maps: AttentionMaps | Sequence[Tensor], start_layer: int, method: str = "rollout"
+) -> list[AttentionLayer]:
+    """Return the layers from `start_layer` on, or say why they are no stack that `method` goes through."""
     if not isinstance(maps, AttentionMaps):
         maps = AttentionMaps.of(maps)
     for weights, name in zip(maps.layers, maps.names, strict=True):
@@ -35,30 +37,33 @@ def stack_of(maps: AttentionMaps | Sequence[Tensor], start_layer: int) -> list[A
         AttentionLayer(kind, allowed, kept=weights)
         for kind, allowed, weights in zip(maps.kinds, maps.allowed, maps.layers, strict=True)
     ]
-    check_stack(layers, maps.names, start_layer)
+    check_stack(layers, maps.names, start_layer, method)
     return layers[start_layer:]
 
 
-def check_stack(layers: Sequence[AttentionLayer], names: Sequence[str], start_layer: int) -> None:
+def check_stack(
+    layers: Sequence[AttentionLayer], names: Sequence[str], start_layer: int, method: str = "rollout"
+) -> None:
     """Refuse layers that are not one stack of self-attention holding `start_layer`, first layer first."""
     if not 0 <= start_layer < len(layers):
         raise ValueError(f"start_layer {start_layer} is not one of the {len(layers)} layers, counted from 0")
     for layer, name in zip(layers, names, strict=True):
         if layer.kind == "cross" and layer.queries == 1:
             raise ValueError(
-                f"{name} gathers {layer.keys} positions for one query that is none of them, which rollout "
-                "does not follow. Its weights say what it looked at: see maps.layers, or choose the "
-                "self-attention of one stack, as in maps.select('encoder*')"
+                f"{name} gathers {layer.keys} positions for one query that is none of them, which "
+                f"{method} does not follow. Its weights say what it looked at: the method 'attention' and "
+                "maps.layers show them. Or choose the self-attention of one stack, as in "
+                "maps.select('encoder*')"
             )
         if layer.kind == "cross":
             raise ValueError(
-                f"{name} is cross-attention ({layer.queries} queries, {layer.keys} keys), which rollout does "
-                "not follow. Choose the self-attention of one stack, as in maps.select('encoder*')"
+                f"{name} is cross-attention ({layer.queries} queries, {layer.keys} keys), which {method} "
+                "does not follow. Choose the self-attention of one stack, as in maps.select('encoder*')"
             )
         if layer.kind == "self" and layer.queries != layer.keys:
             raise ValueError(
                 f"{name} has {layer.queries} queries and {layer.keys} keys: keys were added that are no "
-                "position, which rollout does not follow"
+                f"position, which {method} does not follow"
             )
         if layer.keys != layers[0].keys:
             raise ValueError(
