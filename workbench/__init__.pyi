@@ -1,5 +1,6 @@
 from . import plots as plots
 from .explainers.capture import attention_maps as attention_maps
+from .explainers.comparisons import compare as compare
 from .explainers.explanation import explain as explain
 from .explainers.methods import list_methods as list_methods
 from .explainers.null import uniform_maps as uniform_maps
