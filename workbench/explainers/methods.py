@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from workbench.explainers.attention_pass import ATTENTION
 from workbench.explainers.attributions import ATTRIBUTIONS
 from workbench.explainers.batches import rollout_pass
 from workbench.explainers.flow_pass import FLOW
@@ -86,6 +87,7 @@ FIRST: tuple[Method, ...] = (
 
 FAMILIES: tuple[tuple[Method, ...], ...] = (
     FIRST,
+    ATTENTION,
     FLOW,
     ATTRIBUTIONS,
     PERTURBATIONS,
