@@ -64,7 +64,7 @@ def test_the_batched_pass_equals_one_window_at_a_time(windows, causal, long, mon
 @pytest.mark.parametrize("long", [1, 1000], ids=["computed again", "kept"])
 def test_options_reach_the_rollout(windows, options, long, monkeypatch):
     monkeypatch.setattr("workbench.explainers.batches.LONG", long)
-    monkeypatch.setattr("workbench.explainers.rollouts.BLOCK_BYTES", 1)
+    monkeypatch.setattr("workbench.explainers.chains.BLOCK_BYTES", 1)
     model = transformer()
     why = explain(model, windows, method="rollout", **options)
     expected = rollout(attention_maps(model, windows.x), **{"position": -1, **options})

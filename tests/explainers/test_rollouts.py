@@ -97,13 +97,13 @@ def test_layers_below_the_start_layer_are_left_out():
 )
 def test_rows_are_shares_whatever_the_options(seed, residual, fusion, discard, causal, layers, length):
     maps = random_maps(seed, layers, length=length, causal=causal)
-    rolled = rollout(maps, fusion, residual, discard)
+    rolled = rollout(maps, fusion, residual, discard=discard)
     assert (rolled >= 0).all()
     torch.testing.assert_close(rolled.sum(-1), torch.ones(2, length, dtype=torch.float64))
     if causal:
         assert (rolled.triu(1) == 0).all()
     for position in range(length):
-        row = rollout(maps, fusion, residual, discard, position=position)
+        row = rollout(maps, fusion, residual, discard=discard, position=position)
         torch.testing.assert_close(row, rolled[:, position], rtol=0, atol=1e-12)
 
 
@@ -159,7 +159,7 @@ def test_a_last_layer_of_one_query_gives_the_last_row():
 def test_blocks_of_queries_change_nothing(monkeypatch):
     maps = random_maps(7, length=11)
     whole = rollout(maps, position=-1), rollout(maps, "max", position=-1)
-    monkeypatch.setattr("workbench.explainers.rollouts.BLOCK_BYTES", 1)
+    monkeypatch.setattr("workbench.explainers.chains.BLOCK_BYTES", 1)
     blocks = rollout(maps, position=-1), rollout(maps, "max", position=-1)
     torch.testing.assert_close(blocks, whole, rtol=0, atol=1e-14)
 

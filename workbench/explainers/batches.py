@@ -41,7 +41,7 @@ def rollout_pass(
     module = checked_module(model, windows.batch(slice(0, 1)))
     index = _index(position, windows.lookback)
     # What is weakest over a whole map is known only when all its queries are computed.
-    full = index != windows.lookback - 1 or options.discard > 0
+    full = index != windows.lookback - 1 or options.ranks_maps
     rows, nulls, outputs = [], [], []
     null: Tensor | None = None
     done = 0

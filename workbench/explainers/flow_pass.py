@@ -84,7 +84,7 @@ def flow(question: Question) -> Scored:
     module = checked_module(model, windows.batch(slice(0, 1)))
     index = _index(options.position, windows.lookback)
     rows, outputs = _Rows(question, options, index), []
-    full = index != windows.lookback - 1 or options.discard > 0
+    full = index != windows.lookback - 1 or options.ranks_maps
     keep = Shelf(reuse=True) if windows.lookback < LONG else None
     with torch.no_grad(), watching(module, full=full, keep=keep, named=False) as recorder:
         for x in _batches(module, windows, recorder):

@@ -21,7 +21,7 @@ from torch import Tensor
 from workbench.explainers.flow_solvers import Capacities, Solver, flows, solver_of
 from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.options import chosen
-from workbench.explainers.rollouts import RolloutOptions, _passed, fuse
+from workbench.explainers.rollouts import RolloutOptions, check_ranked, fuse, passed_on
 from workbench.explainers.softmax import AttentionLayer
 from workbench.explainers.stacks import stack_of, stack_position
 from workbench.explainers.watching import Watch
@@ -73,7 +73,7 @@ def attention_flow(
     watch
         Follows the samples done, and may end the work early from another thread.
     **joining
-        `fusion`, `residual`, `discard`, `start_layer`, as `rollout` has them.
+        `fusion`, `residual`, `discard`, `discard_by`, `start_layer`, as `rollout` has them.
 
     Returns
     -------
@@ -148,9 +148,9 @@ def capacities_of(
     """Return Ã of every layer as rollout has it, in float64: heads joined, the residual added."""
     batch = max(layer.weight_shape[0] for layer in layers)
     passed = []
-    for layer in layers:
-        fused = fuse(layer.weights().detach().cpu().double(), options)
-        found = _passed(fused, options, diagonal=-1 if layer.kind == "last" else 0)
+    for layer, own in zip(layers, options.by_layer(len(layers)), strict=True):
+        fused = fuse(layer.weights().detach().cpu().double(), own)
+        found = passed_on(fused, own.residual, diagonal=-1 if layer.kind == "last" else 0)
         passed.append(found.expand(batch, -1, -1).numpy())
     return passed
 
@@ -158,11 +158,7 @@ def capacities_of(
 def _rows(layers: Sequence[AttentionLayer], options: RolloutOptions, position: int | None) -> list[int]:
     """Return which rows of the last layer to follow."""
     last = layers[-1]
-    if options.discard and last.kind == "last":
-        raise ValueError(
-            "discard ranks every entry of a map, and the last map holds the last query only: "
-            "capture with attention_maps(model, x, full=True)"
-        )
+    check_ranked(layers, options)
     if position is None:
         return list(range(last.queries))
     index = stack_position(position, layers[0].keys, last.kind)

@@ -99,6 +99,11 @@ class AttentionLayer:
         return self._seen().dtype
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._seen().device
+
+    @property
     def weight_shape(self) -> tuple[int, int, int, int]:
         """(batch, head, query, key) of the weights."""
         seen = self._seen()
@@ -135,7 +140,7 @@ class AttentionLayer:
 
     def allowed_rows(self, start: int, stop: int) -> Bool[Tensor, "#batch #head _ key"] | None:
         """Return `allowed` of the queries from `start` to before `stop`."""
-        before = past(start, stop, self.keys, self._seen().device) if self.causal else None
+        before = past(start, stop, self.keys, self.device) if self.causal else None
         if self.bias is not None:
             bias = self.bias[:, :, start:stop]
             return unblocked(bias if before is None else bias.masked_fill(~before, -torch.inf))
