@@ -63,7 +63,7 @@ def attention(question: Question) -> Scored:
     check_finite(windows)
     module = checked_module(model, windows.batch(slice(0, 1)))
     full = options.position not in (-1, windows.lookback - 1)
-    rows, nulls, outputs, done = [], [], [], 0
+    rows, nulls, outputs, told, done = [], [], [], "", 0
     with torch.no_grad(), watching(module, full=full) as recorder:
         for x in _batches(module, windows, recorder):
             recorder.clear()
@@ -75,6 +75,7 @@ def attention(question: Question) -> Scored:
             row = _row(layer, options.position)
             rows.append(_joined(layer.rows(row, row + 1)[:, :, 0], options.head).float())
             nulls.append(_joined(_even(layer, row), options.head).float().expand(len(x), -1))
+            told = _told(layer, options.position, windows)
             done += len(x)
             question.watch.report(done, len(windows))
     scores = torch.cat(rows).cpu()
@@ -82,7 +83,7 @@ def attention(question: Question) -> Scored:
     return Scored(
         scores.numpy(),
         torch.cat(outputs).cpu(),
-        _told(layer, options.position, windows),
+        told,
         _shortened(torch.cat(nulls).cpu()).numpy(),
         {"layer": options.layer, "head": options.head, "position": options.position},
     )

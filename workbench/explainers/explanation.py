@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import nn
 
+from workbench.explainers.beyond import OPTION, beyond_null, wants_beyond
 from workbench.explainers.methods import Question, method_of
 from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
@@ -23,7 +24,7 @@ class Explanation:
     ----------
     scores
         (window, time), oldest bar first, or (window, time, feature): shares of the answer that sum to one, or
-        signed pushes, as `list_methods()` says of the method.
+        signed pushes, as `list_methods()` says of the method. Against their null, differences of shares.
     method
         The method's name.
     target
@@ -38,7 +39,7 @@ class Explanation:
     null
         What a model that attends evenly would show, (time,) or like `scores`; None where there is no such
         thing, as with `discard` or gradients. A rollout means something only beside it: in a causal model
-        early bars pile up whatever it learned.
+        early bars pile up whatever it learned. None too where scores are less their null already.
     predictions
         The model's answers of the same pass, as `predict` gives them.
     change
@@ -103,12 +104,18 @@ class Explanation:
             return None
         return self.scores.reshape(len(self), -1).sum(axis=1, dtype=np.float64) - self.change
 
+    @property
+    def against_null(self) -> bool:
+        """Whether the null was taken off the scores: they are differences, which sum to zero."""
+        return bool(self.options.get(OPTION))
+
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.scores.shape))
         made_up = "SYNTHETIC · " if self.provenance.get("synthetic") else ""
         span = f"{self.dates[0]:%Y-%m-%d} → {self.dates[-1]:%Y-%m-%d}" if len(self) else "no windows"
         trust = "not measured" if self.trust is None else self.trust
-        return f"Explanation({made_up}{self.method} of {self.target}: {shape}, {span}, trust {trust})"
+        what = f"{self.method} of {self.target}{', less its null' if self.against_null else ''}"
+        return f"Explanation({made_up}{what}: {shape}, {span}, trust {trust})"
 
 
 def explain(
@@ -131,6 +138,11 @@ def explain(
     method
         `rollout`: attention rollout from the last bar (options: `fusion`, `residual`, `discard`,
         `start_layer`, as `rollout` has them, and `position`).
+        `attention`: the weights of one layer as they are, from the last bar, or from the one query of
+        attention over the states of an LSTM (`layer`, a number or a name, the last by default; `head`, mean,
+        max, min or a number; `position`). `relevance`: attention weighted by its gradient, followed through
+        all layers for one answer (`position`, by default where the answer is read; `identity=False`;
+        `start_layer`).
         `gradient_x_input`: the gradient of the target's score before the softmax, or of the forecast, by the
         scaled input, times the scaled input; by bar and feature, signed.
         `integrated_gradients`: gradients summed up on the straight way from a baseline to the window, by bar
@@ -149,7 +161,8 @@ def explain(
     watch
         Follows the windows done and may end the explanation early, from another thread.
     **options
-        The method's own.
+        The method's own; and, of every method that has a null, `against_null=True`: scores less their null,
+        what the model shows beyond an indifferent one, in differences of shares.
 
     Returns
     -------
@@ -187,12 +200,14 @@ def explain(
     array([1., 1., 1., …])
     """
     chosen = method_of(method, target)
+    beyond = wants_beyond(chosen, options)
     if len(windows) == 0:
         raise ValueError("there are no windows to explain; choose dates that the windows cover")
     watch = Watch() if watch is None else watch
     watch.report(0, len(windows))
     with using_threads(threads):
         found = chosen.run(Question(model, windows, target, watch, options))
+    found = beyond_null(chosen, found) if beyond else found
     return Explanation(
         scores=found.scores,
         method=method,

@@ -76,8 +76,13 @@ def attention_regime(
     Raises
     ------
     ValueError
-        If the explanation has no null, or the thresholds are out of order.
+        If the explanation has no null, or scores less it; or the thresholds are out of order.
     """
+    if explanation.against_null:
+        raise ValueError(
+            f"these scores of {explanation.method} are less their null already, and the verdict is a share "
+            "over the null's: explain without against_null"
+        )
     if explanation.null is None:
         raise ValueError(
             f"{explanation.method} comes without a null, and recency alone says nothing of a model; "

@@ -188,6 +188,11 @@ def _draw_positions(ax: Axes, positions: pd.Series | pd.DataFrame, dates: pd.Dat
 
 
 def _draw_attention(ax: Axes, explanation: Explained, dates: pd.DatetimeIndex) -> None:
+    if getattr(explanation, "against_null", False):
+        raise ValueError(
+            "explanation must be of shares, which are drawn beside their null here. Got scores less their "
+            "null: explain without against_null."
+        )
     share = _recent_by_date(explanation.scores, explanation.dates)
     at = np.flatnonzero(dates.isin(share.index))
     if len(at) == 0:

@@ -147,10 +147,16 @@ def attention_by_outcome(
     Raises
     ------
     ValueError
-        If no window is a decision of the backtest, scores are not finite, or `bars` exceeds the window.
+        If no window is a decision of the backtest, scores are not finite or less their null, or `bars`
+        exceeds the window.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1; 2000 resolve p to 0.0005. Got {draws}.")
+    if getattr(explanation, "against_null", False):
+        raise ValueError(
+            "these scores are less their null, which is no share of an answer, and the null is compared with "
+            "here anyway: explain without against_null"
+        )
     shares = shares_of(explanation.scores)
     n_bars = shares.shape[1]
     bars = math.ceil(n_bars / 4) if bars is None else bars

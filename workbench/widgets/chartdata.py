@@ -74,10 +74,13 @@ def packed_scores(explained: Explanation | None) -> tuple[bytes, bytes, dict[str
     method = METHODS.get(explained.method)
     name = explained.method if method is None else method.label
     shares = not signed and bool(np.allclose(scores.sum(axis=1), 1, atol=1e-3))
+    unit = (
+        ", less its null [difference in share]" if explained.against_null else ", share [%]" if shares else ""
+    )
     told = {
         "lookback": scores.shape[1],
         "signed": signed,
-        "label": f"{name} of {explained.target}{', share [%]' if shares else ''}",
+        "label": f"{name} of {explained.target}{unit}",
     }
     null = np.empty(0) if explained.null is None else explained.null
     null = null.sum(axis=2) if null.ndim == 3 else null
