@@ -47,7 +47,7 @@ class Comparison:
         by_window = rank_correlations(_stacked(explanations))
         return cls(
             explanations=dict(explanations),
-            spearman=_square(_mean_over_windows(by_window), list(explanations)),
+            spearman=_square(_mean_over_windows(by_window), explanations),
             seconds=table.rename_axis("method"),
             refused=dict(refused),
         )
@@ -77,7 +77,7 @@ class Comparison:
 
         Over all windows. Bars tied for the last places are drawn by lot: the figure is what that gives on
         average, so a method that ties shares less than all with itself. `attrs["chance"]`, k ÷ bars, is what
-        methods that know nothing of each other share.
+        methods that know nothing of each other share; `attrs["k"]` is k.
 
         Raises
         ------
@@ -88,8 +88,8 @@ class Comparison:
         bars = scores.shape[-1]
         if not 1 <= k <= bars:
             raise ValueError(f"k must be a whole number of bars, from 1 to the window's {bars}; got {k!r}")
-        table = _square(top_overlap(scores, k).mean(axis=-1), list(self.explanations))
-        table.attrs["chance"] = k / bars
+        table = _square(top_overlap(scores, k).mean(axis=-1), self.explanations)
+        table.attrs |= {"chance": k / bars, "k": k}
         return table
 
     def __str__(self) -> str:
@@ -131,9 +131,11 @@ def _mean_over_windows(values: np.ndarray) -> np.ndarray:
     return np.divide(sums, count, out=np.full(sums.shape, np.nan), where=count > 0)
 
 
-def _square(values: np.ndarray, names: list[str]) -> pd.DataFrame:
-    index = pd.Index(names, name="method")
-    return pd.DataFrame(values, index=index, columns=pd.Index(names))
+def _square(values: np.ndarray, explanations: Mapping[str, Explanation]) -> pd.DataFrame:
+    names = list(explanations)
+    table = pd.DataFrame(values, index=pd.Index(names, name="method"), columns=pd.Index(names))
+    table.attrs["provenance"] = dict(explanations[names[0]].provenance)
+    return table
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:

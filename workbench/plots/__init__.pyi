@@ -1,3 +1,4 @@
+from .agreements import agreement as agreement
 from .attributions import attribution as attribution
 from .candles import prices as prices
 from .grid import attention_grid as attention_grid
@@ -8,5 +9,6 @@ from .moments import moment as moment
 from .money import backtest as backtest
 from .outcomes import attention_by_outcome as attention_by_outcome
 from .portfolio import portfolio_bars as portfolio_bars
+from .sidebyside import methods as methods
 from .style import theme as theme
 from .training import history as history

@@ -63,7 +63,7 @@ def attribution(
     values = array(scores)
     values = values[0] if values.ndim > 1 and len(values) == 1 else values  # one window, as explained
     baseline = _checked_null(values, null)
-    seen = _window(prices, date, len(values))
+    seen = window_of(prices, date, len(values))
     by_feature = values.ndim == 2
     depth = 0.14 * min(values.shape[1], MOST_FEATURES) if by_feature else 1.3
     upper, lower = panels = stack(ax, (2.6, max(1.3, depth)), size=(9.0, 3.4 + max(1.3, 1.3 * depth)))
@@ -108,7 +108,8 @@ def _checked_null(values: np.ndarray, null: ArrayLike | None) -> np.ndarray | No
     return null_of(null, len(values))
 
 
-def _window(prices: pd.DataFrame, date: str | Date, count: int) -> pd.DataFrame:
+def window_of(prices: pd.DataFrame, date: str | Date, count: int) -> pd.DataFrame:
+    """Return the `count` bars up to the decision of `date`, or raise ValueError if there are fewer."""
     dates = dates_of(prices)
     stamp = pd.Timestamp(date)
     if dates.tz is not None:
