@@ -581,7 +581,10 @@ class TestTraining:
         assert page.explorer.facts["model"] == "lstm"
         assert not page.explorer.run.startswith("train:")
 
-    def test_training_tells_what_is_left_and_a_cancelled_one_leaves_all_as_it_was(self, page, tmp_path):
+    def test_training_tells_what_is_left_and_a_cancelled_one_leaves_all_as_it_was(
+        self, page, tmp_path, monkeypatch
+    ):
+        _for(monkeypatch, epochs=400, patience=None)  # long enough to be cancelled, however quick the machine
         explorer, seen = page.explorer, []
         explorer.observe(lambda change: seen.append(change["new"]), "progress")
         explorer._handle_custom_msg({"ask": "train", "name": "transformer"}, [])
@@ -849,10 +852,15 @@ class TestNotebook:
 
 
 def _quickly(monkeypatch, first=lambda: None):
+    _for(monkeypatch, first, epochs=1)
+
+
+def _for(monkeypatch, first=lambda: None, **options):
+    """Let the Explorer train with other options of `fit`, once `first` returns."""
     ensure = training.ensure_model
 
-    def quick(*arguments, **more):
+    def trained(*arguments, **more):
         first()
-        return ensure(*arguments, **more, epochs=1)
+        return ensure(*arguments, **more, **options)
 
-    monkeypatch.setattr(training, "ensure_model", quick)
+    monkeypatch.setattr(training, "ensure_model", trained)

@@ -99,7 +99,7 @@ class Selectors(Stage):
             work=trained(str(name), subject, self._library),
             then=lambda found: self._show_trained(found, subject),
             failed=self._say,
-            cancelled=lambda: self._say(None, f"Training {name} was cancelled; nothing was kept of it."),
+            cancelled=lambda: self._say(None, f"Training {name} was cancelled."),
             long=True,
         )
         self._lanes["train"].submit(job)
