@@ -76,6 +76,25 @@ def test_answers_and_refusals_of_a_subject_that_was_left_change_nothing(page):
     assert page.evaluate("shown.views.candles.props.message") is None
 
 
+def test_a_mouse_over_views_whose_subject_is_being_changed_breaks_nothing(page):
+    show(page)
+    told = page.evaluate(
+        """() => {
+          kernel.deaf.add('data'); // what is asked for has not come yet
+          kernel.change({ version: 2, facts: factsOf(2) }, ['version', 'facts']);
+          shown.hoverKey({ query: 1, key: 1 });
+          shown.hoverKey(null);
+          shown.pick(70);
+          shown.brush([60, 70]);
+          shown.zoom(50, 90);
+          shown.step(1);
+          shown.goToDate('2011-01-25');
+          return [shown.ready, shown.day, shown.state.span];
+        }"""
+    )
+    assert told == [False, -1, []]
+
+
 def test_no_clock_of_a_subject_that_was_left_calls_the_kernel_silent(page):
     show(page)
     run(page, "kernel.deaf.add('scores'); shown.choose('method', 'slow')")

@@ -119,16 +119,19 @@ class Explorer extends Display {
   }
 
   pick(bar) {
+    if (!this.ready) return;
     const day = this.dayOfBar(bar);
     if (day >= 0) this.goTo(day);
   }
 
   brush(span) {
+    if (!this.ready) return;
     const dates = this.store.bars.dates;
     this.choose("span", span ? span.map((bar) => dateText(dates[bar], this.intraday)) : []);
   }
 
   zoom(first, last) {
+    if (!this.ready) return;
     const bar = this.store.answers.rows[this.day];
     this.reach = [Math.max(1, bar - first), Math.max(0, last - bar)];
     this.showRange();
@@ -140,6 +143,7 @@ class Explorer extends Display {
 
   /** The key under the pointer of the map is a candle too. */
   hoverKey(place) {
+    if (!this.ready) return;
     const { start, end, block } = this.window();
     const bar = place && this.dated() ? Math.min(end, start + place.key * block) : null;
     this.hover(bar);
