@@ -37,6 +37,6 @@ def _refusal(name: str, options: dict[str, Any] | None = None) -> str:
     asked = f" with discard={options['discard']}" if options and options.get("discard") else ""
     return (
         f"{name}{asked} has no null to be taken off: what an even model would show is known of attention "
-        f"without gradients or ranks, as in rollout, flow and attention. Leave out {OPTION}, or choose one of "
-        "them"
+        f"without gradients or ranks, as in rollout, flow and attention. Leave out {OPTION}, or choose one "
+        "of them"
     )

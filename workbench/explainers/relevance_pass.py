@@ -63,9 +63,8 @@ def explain_relevance(question: Question) -> Scored:
     wanted = Target.of(windows, question.target)
     module = checked_module(model, windows.batch(slice(0, 1)))
     index = None if options.position is None else _index(options.position, windows.lookback)
-    full = index not in (None, windows.lookback - 1)
     rows, reads, outputs, done = [], [], [], 0
-    with _grad_mode(True), watching(module, full=full, named=True, gradients=True) as recorder:
+    with _grad_mode(True), watching(module, gradients=True) as recorder:
         for x in _batches(module, windows, recorder):
             recorder.clear()
             output = module(x)
@@ -98,12 +97,10 @@ def _gathered(
     weights = [layer.weights() for layer in layers]
     gradients = gradients_of(weights, names, answers)
     read = torch.zeros(len(answers), layers[0].keys, dtype=torch.bool, device=answers.device)
-    if index is not None:
-        read[:, index] = True
-    elif layers[-1].kind == "last":
-        read[:, -1] = True
-    else:
+    if index is None:
         read = _read(gradients[-1], names[-1])
+    else:
+        read[:, index] = True
     row = read.to(weights[0].dtype)
     row = row / row.sum(1, keepdim=True).clamp_min(1)
     found = gathered(gradient_weighted(weights, gradients), row)

@@ -60,14 +60,20 @@ def relevance(
     Tensor
         R: row i says what position i has gathered that speaks for the answer, the identity it began with
         included. Read the row of the position that the answer is read at (the paper: that of the class
-        token). No entry is negative and rows sum to one or more; sizes hang on the answer's own scale. Maps
-        whose last layer holds the last query alone give (batch, 1, key).
+        token). No entry is negative and rows sum to one or more; sizes hang on the answer's own scale.
 
     Raises
     ------
     ValueError
         If the maps were captured without gradients, no gradient of the answers reaches a layer (as with the
-        weights that `nn.MultiheadAttention` returns), or the layers are no stack of self-attention.
+        weights that `nn.MultiheadAttention` returns), or the layers are no stack of self-attention, or hold
+        the last query alone.
+
+    Notes
+    -----
+    ∇A is the gradient of the model as it is written, weights times values with their bias in them. What only
+    comes to the same because weights sum to one has another gradient by them: so this package's short cut for
+    the last query, which adds the bias after the sum, is not used here.
 
     Examples
     --------
@@ -77,12 +83,16 @@ def relevance(
     torch.Size([1, 3, 3])
     """
     layers = stack_of(maps, start_layer, "relevance")
+    if layers[-1].kind == "last":
+        raise ValueError(
+            f"{maps.names[-1]} was computed for the last query alone by a short cut whose gradient by the "
+            "weights is another: capture with attention_maps(model, x, full=True, gradients=True)"
+        )
     weights, names = [layer.weights() for layer in layers], maps.names[start_layer:]
     weighted = gradient_weighted(weights, gradients_of(weights, names, answers, keep_graph=True))
-    size = layers[0].keys
-    rolled = _identity(size, weights[0])
+    rolled = _identity(layers[0].keys, weights[0])
     for each in weighted:
-        rolled = rolled[:, -each.shape[-2] :] + each @ rolled  # (6); all rows, or the last alone
+        rolled = rolled + each @ rolled  # (6)
     return rolled
 
 
@@ -177,8 +187,7 @@ def gathered(weighted: Sequence[Matrix], row: Float[Tensor, "batch key"]) -> Flo
     """
     found = torch.zeros_like(row)
     for each in reversed(weighted):
-        standing = (row + found)[:, -each.shape[-2] :]  # all positions, or the last alone
-        found = found + (standing[:, None] @ each)[:, 0]
+        found = found + ((row + found)[:, None] @ each)[:, 0]
     return found
 
 
