@@ -351,6 +351,26 @@ def test_another_ticker_brings_its_model_and_bars(explorer: ExplorerPage):
     explorer.press("heatmap", "Escape", "Escape")
 
 
+def test_model_and_source_can_be_chosen_by_pointer_and_keys(explorer: ExplorerPage, known: Known):
+    first = explorer.state()["run"]
+    explorer.control("run").select_option("lstm-AAPL")
+    explorer.has_loaded("lstm")
+    assert explorer.control("heatmap").get_attribute("class").count("awb-none") == 1
+    explorer.press_while_busy("run", *["ArrowUp"] * explorer.options("run").index("lstm-AAPL"))
+    explorer.has_loaded("transformer")
+    assert explorer.state()["run"] == explorer.options("run")[0]
+    explorer.control("source").select_option("synthetic")
+    expect(explorer.control("heading")).to_contain_text("SYNTHETIC", timeout=30_000)
+    explorer.settle()
+    explorer.press_while_busy("source", "Home")
+    explorer.has_loaded("AAPL")
+    assert explorer.state()["source"] == explorer.options("source")[0] == "sample"
+    explorer.control("run").select_option(first)
+    explorer.control("date").fill(DAY)
+    explorer.settle()
+    draws(explorer, known)
+
+
 def test_a_training_can_be_cancelled(explorer: ExplorerPage):
     explorer.control("run").select_option("train:transformer")
     assert explorer.control("train").is_enabled()
