@@ -10,6 +10,7 @@ from workbench.explainers.gradients import gradient_pass
 from workbench.explainers.perturbations import PERTURBATIONS
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.rollouts import RolloutOptions
+from workbench.explainers.values import VALUES
 from workbench.models.registry import one_of
 
 __all__ = ["METHODS", "Method", "Question", "Scored", "list_methods", "method_of"]
@@ -89,6 +90,7 @@ FAMILIES: tuple[tuple[Method, ...], ...] = (
     FIRST,
     ATTENTION,
     FLOW,
+    VALUES,
     ATTRIBUTIONS,
     PERTURBATIONS,
 )  # in the order a menu shows them

@@ -1,0 +1,200 @@
+"""Attention weighed by what it carries, rolled through the layers: value-weighted rollout and ALTI.
+
+A weight says how much a position is looked at; a position whose values are short adds little, however much it
+is looked at. Both methods measure what each position adds to a block's output, see `contributions`, and
+multiply the layers' maps as rollout does. The feed-forward networks between them mix no positions and are
+left out.
+
+Every pass checks its own parts: with the model's weights they must add up to what each block answered. The
+null is the same measure of the same values under even attention, so that what is beyond it is due to where
+the model looks, and not to the mask, the depth, or values that are long wherever it looks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.explainers.batches import LONG, _batches, _check, _check_scores, _index, _shortened
+from workbench.explainers.blocks import blocks_of
+from workbench.explainers.capture import check_seen, checked_module, watching
+from workbench.explainers.contributions import Closeness, Measure, PartNorms, Parts, ValueNorms, shares
+from workbench.explainers.null import uniform_layer
+from workbench.explainers.options import check_count, chosen
+from workbench.explainers.products import Shelf
+from workbench.explainers.questions import Method, Question, Scored
+from workbench.explainers.rollouts import BLOCK_BYTES, RolloutOptions
+from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.value_maps import parts_of
+from workbench.models.spec import check_windows
+from workbench.training.coverage import check_finite
+from workbench.training.prediction import check_output
+
+INSIDE = "inside"  # the residual is a part of the vectors that are measured, not a share added afterwards
+
+
+@dataclass(frozen=True)
+class ValueOptions:
+    """What `explain` takes for the method value_rollout; see `value_weighted_maps`."""
+
+    residual: float | int | str = 0.5
+    start_layer: int = 0
+    position: int = -1
+
+    def __post_init__(self) -> None:
+        known = self.residual == INSIDE if isinstance(self.residual, str) else 0 <= self.residual <= 1
+        if not known:
+            raise ValueError(
+                f"residual is a share between 0 and 1 (0.5 as in rollout), or {INSIDE!r} to measure it with "
+                f"the values; got {self.residual!r}"
+            )
+        check_count("start_layer", self.start_layer, 0, "the first layer counted")
+
+
+@dataclass(frozen=True)
+class AltiOptions:
+    """What `explain` takes for the method alti."""
+
+    start_layer: int = 0
+    position: int = -1
+
+    def __post_init__(self) -> None:
+        check_count("start_layer", self.start_layer, 0, "the first layer counted")
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """One row, carried down through the layers of a pass."""
+
+    measure: type[Measure]
+    residual: float | int
+    index: int
+
+    def rolled(
+        self, layers: Sequence[AttentionLayer], parts: Sequence[Parts], null: bool
+    ) -> Float[Tensor, "batch key"]:
+        """Return the row of position `index`, first layer first; the null's with even attention."""
+        top = parts[-1].block.residual
+        row = top.new_zeros(top.shape[:2])
+        row[:, self.index] = 1
+        for layer, known in reversed(list(zip(layers, parts, strict=True))):
+            spans = self._spans(layer, top=layer is layers[-1])
+            row = self._step(row, uniform_layer(layer) if null else layer, known, spans, checked=not null)
+        return row
+
+    def _spans(self, layer: AttentionLayer, top: bool) -> Iterator[tuple[int, int]]:
+        """Yield the positions whose rows are needed, some at a time."""
+        if top:
+            yield self.index, self.index + 1
+            return
+        block = layer.block(BLOCK_BYTES)
+        for start in range(0, layer.keys, block):
+            yield start, min(start + block, layer.keys)
+
+    def _step(
+        self,
+        row: Tensor,
+        layer: AttentionLayer,
+        parts: Parts,
+        spans: Iterator[tuple[int, int]],
+        checked: bool,
+    ) -> Float[Tensor, "batch key"]:
+        """Return row · C for one layer; a position that nothing adds to draws on itself."""
+        out, measure = torch.zeros_like(row), self.measure(parts)
+        skipped = layer.keys - layer.queries  # a layer of the last query alone has that row only
+        for start, stop in spans:
+            weights, summed = layer.rows(start - skipped, stop - skipped), None
+            if checked:
+                summed = parts.summed(weights, start)
+                parts.check(summed, start)
+            found = shares(measure.rows(weights, summed, start).to(row.dtype))
+            share = row[:, start:stop]
+            empty = found.amax(-1) == 0
+            out += ((1 - self.residual) * share[:, None] @ found)[:, 0]
+            out[:, start:stop] += torch.where(empty, share, self.residual * share)
+        return out
+
+
+def _scored(
+    question: Question,
+    options: ValueOptions | AltiOptions,
+    method: str,
+    measure: type[Measure],
+    residual: float,
+) -> Scored:
+    """Answer with one position's row, its null and the model's outputs, in the passes that predict."""
+    model, windows = question.model, question.windows
+    check_windows(model, windows)
+    check_finite(windows)
+    module = checked_module(model, windows.batch(slice(0, 1)))
+    index = _index(options.position, windows.lookback)
+    chain, start = _Chain(measure, residual, index), options.start_layer
+    keep = Shelf(reuse=True) if windows.lookback < LONG else None
+    rows, nulls, outputs, done = [], [], [], 0
+    with (
+        torch.no_grad(),
+        blocks_of(module) as blocks,
+        watching(module, full=index != windows.lookback - 1, keep=keep) as recorder,
+    ):
+        for x in _batches(module, windows, recorder):
+            recorder.clear()
+            blocks.clear()
+            outputs.append(module(x))
+            check_output(outputs[-1], len(x), windows)
+            check_seen(module, recorder)
+            parts = parts_of(method, module, recorder, blocks, start)
+            _check(module, recorder, windows, RolloutOptions(start_layer=start), len(x))
+            layers = recorder.layers[start:]
+            rows.append(chain.rolled(layers, parts, null=False))
+            nulls.append(chain.rolled(layers, parts, null=True))
+            done += len(x)
+            question.watch.report(done, len(windows))
+    scores = torch.cat(rows).float().cpu()
+    _check_scores(scores, windows)
+    return Scored(
+        scores.numpy(),
+        torch.cat(outputs).cpu(),
+        "last bar" if index == windows.lookback - 1 else f"bar {options.position}",
+        _shortened(torch.cat(nulls).float().cpu()).numpy(),
+        asdict(options),
+    )
+
+
+def value_rollout(question: Question) -> Scored:
+    """Answer with the value-weighted rollout of one output position, and its null."""
+    options = chosen("value_rollout", ValueOptions, question.options)
+    if options.residual == INSIDE:
+        return _scored(question, options, "value_rollout", PartNorms, 0.0)
+    assert not isinstance(options.residual, str)
+    return _scored(question, options, "value_rollout", ValueNorms, options.residual)
+
+
+def alti(question: Question) -> Scored:
+    """Answer with ALTI of one output position, and its null."""
+    return _scored(question, chosen("alti", AltiOptions, question.options), "alti", Closeness, 0.0)
+
+
+VALUES: tuple[Method, ...] = (
+    Method(
+        "value_rollout",
+        "Value-weighted rollout",
+        "which bars the answer draws on, each look weighed by the length of what it carries",
+        value_rollout,
+        needs_attention=True,
+        targets=False,
+        by_feature=False,
+        signed=False,
+    ),
+    Method(
+        "alti",
+        "ALTI",
+        "which bars the answer draws on, each weighed by how near its part is to what a layer hands on",
+        alti,
+        needs_attention=True,
+        targets=False,
+        by_feature=False,
+        signed=False,
+    ),
+)
