@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.explainers.capture import check_seen, checked_module, watching
-from workbench.explainers.null import uniform_layer
+from workbench.explainers.null import null_row
 from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.rollouts import RolloutOptions, chain
@@ -59,8 +59,7 @@ def rollout_pass(
             rows.append(chain(layers, top, options))
             if options.discard == 0:
                 if null is None or not all(layer.same_mask for layer in layers):
-                    even = [uniform_layer(layer) for layer in layers]
-                    null = chain(even, top, RolloutOptions("mean", options.residual))
+                    null = null_row(layers, top, options.residual)
                 nulls.append(null if len(null) == len(x) else null[:1].expand(len(x), -1))
             done += len(x)
             watch.report(done, len(windows))
@@ -76,8 +75,14 @@ def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterato
     while start < len(windows):
         yield windows.batch(slice(start, start + size)).to(device, dtype)
         start += size
-        each = max(layer.query_bytes * min(layer.queries, LONG) for layer in recorder.layers)
-        size = max(1, min(KEPT_BYTES // each, BARS // windows.lookback))
+        size = max(1, BARS // windows.lookback)
+        if recorder.keep is not None:
+            size = max(1, min(size, KEPT_BYTES // max(_weight_bytes(layer) for layer in recorder.layers)))
+
+
+def _weight_bytes(layer: AttentionLayer) -> int:
+    """The size of a window's weights."""
+    return layer.query_bytes * layer.queries
 
 
 def _check(

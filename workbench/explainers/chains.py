@@ -1,7 +1,7 @@
 """Rows of a rollout, carried down the layers without any (query, key) matrix.
 
-r ← r·Ã_l from the last layer to the first: O(L·n²) for a row instead of O(L·n³) for them all. Layers that kept
-no weights are computed again in blocks of queries, from queries and keys.
+r ← r·Ã_l from the last layer to the first: O(L·n²) for a row instead of O(L·n³) for them all. The weights of
+layers that kept none are computed again in blocks of queries.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def _step(rows: Tensor, layer: AttentionLayer, options: RolloutOptions) -> Tenso
     """Return r·Ã for one layer, r being (batch, row, key)."""
     if layer.kind == "last":  # the only query computed is the one the rows stand on
         out = torch.zeros_like(rows)
-        _descend(rows[..., -1:], fuse(layer.weights(), options)[:, None], options, False, out, layer.keys - 1)
+        descend(rows[..., -1:], fuse(layer.weights(), options)[:, None], options, False, out, layer.keys - 1)
         return out
     least = _least(layer, options) if options.ranks_maps else None
     shares = not options.discard and options.fusion not in ("max", "min")
@@ -57,7 +57,7 @@ def _step(rows: Tensor, layer: AttentionLayer, options: RolloutOptions) -> Tenso
         elif options.discard:
             part = _rows_without(part[:, 0], layer.keys, options.discard)[:, None]
         here = rows[..., start : start + part.shape[-2]]
-        _descend(here, part, options, shares and layer.sums_to_one, out, start)
+        descend(here, part, options, shares and layer.sums_to_one, out, start)
     return out
 
 
@@ -79,10 +79,10 @@ def _blocks(layer: AttentionLayer, first: int, last: int) -> Iterator[tuple[int,
         yield start, layer.rows(start, stop, scratch, layer.reach(stop))
 
 
-def _descend(
+def descend(
     rows: Tensor, weights: Tensor, options: RolloutOptions, known: bool, out: Tensor, start: int
 ) -> None:
-    """Add to `out` what the rows' part on some queries, the first being `start`, hands down to the keys.
+    """Add what some queries, the first being `start`, hand down from `rows` (batch, row, query) to `out`.
 
     The mean over heads, or another weighted sum, is never written: r·(Σ w_h·A_h) is one long product over
     (head, query). With `known`, rows of `weights` (batch, head, query, key) sum to one.

@@ -126,7 +126,7 @@ def weakest_kept(
 
 
 def without(
-    fused: Float[Tensor, "batch query key"], least: Float[Tensor, "batch #query 1"]
+    fused: Float[Tensor, "batch query key"], least: Float[Tensor, "batch _ 1"]
 ) -> Float[Tensor, "batch query key"]:
     """Return the entries of at least `least`, zero for the others."""
     return fused * (fused >= least)

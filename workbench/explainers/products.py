@@ -85,3 +85,10 @@ class Shelf:
             self.buffers[self.next] = like.new_empty(wanted)
         self.next += 1
         return self.buffers[self.next - 1][:wanted].view(size)
+
+
+def own_memory(tensor: Tensor | None) -> Tensor | None:
+    """Return a tensor that keeps nothing else in memory: a copy where it is part of a larger piece."""
+    if tensor is None or tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size():
+        return tensor
+    return tensor.clone()

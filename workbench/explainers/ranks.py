@@ -1,8 +1,8 @@
 """The entry of a given rank among more numbers than are held at once, exactly.
 
 Numbers of zero or more are ordered as their bits are, read as whole numbers. So a histogram of the upper bits
-says which of them the entry wanted begins with, and one of the next bits, among the numbers that begin so, what
-follows: two passes for float32, three for float64.
+says which of them the entry wanted begins with, and one of the next bits, among the numbers that begin so,
+what follows: two passes for float32, three for float64.
 """
 
 from collections.abc import Callable, Iterable

@@ -94,6 +94,8 @@ class Recorder(TorchFunctionMode):
             self._add(layer)
             return layer.applied(asked)
         self._add(layer)
+        if self.keep is None:
+            layer.compact()
         if self.keep is None or not asked.by_hand:
             return asked.by_torch()
         layer.keep(self.keep)

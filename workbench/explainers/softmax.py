@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.explainers.masks import past, unblocked
-from workbench.explainers.products import Product, Shelf
+from workbench.explainers.products import Product, Shelf, own_memory
 
 Weights = Float[Tensor, "batch head query key"]
 
@@ -53,14 +53,15 @@ class AttentionLayer:
         """Keep what it takes to know the weights of a scaled dot product."""
         query, key, mask = asked.broadcast()
         length, length_key = query.shape[-2], key.shape[-2]
-        told = mask is not None and mask.dtype == torch.bool
+        told = None if mask is None or mask.dtype != torch.bool else _four(mask)
+        bias = None if mask is None or told is not None else _precise(_four(mask))
         return cls(
             kind or ("self" if length == length_key else "cross"),
-            _four(mask) if told else None,
+            told,
             _precise(_four(query)),
             _precise(_four(key)),
             1 / math.sqrt(query.shape[-1]) if asked.scale is None else asked.scale,
-            None if told or mask is None else _precise(_four(mask)),
+            bias,
             asked.is_causal,
             same_mask=mask is None,
             sums_to_one=mask is None,
@@ -70,6 +71,10 @@ class AttentionLayer:
         """Compute the weights now, and let go of queries and keys."""
         self.kept = self._rows(self._seen(), 0, self.keys, shelf.take(self.weight_shape, self._seen()))
         self.query = self.key = None
+
+    def compact(self) -> None:
+        """Let go of values that lie in one piece of memory with queries and keys."""
+        self.query, self.key = map(own_memory, (self.query, self.key))
 
     def differentiate(self) -> None:
         """Let gradients be taken by the weights, also of a model whose own numbers take none."""
