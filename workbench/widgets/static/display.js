@@ -191,13 +191,14 @@ export class Display extends Scene {
     const found = this.store.scoresOf(method, target, this.day);
     const failed = this.store.failureOf("scores", method, target);
     const label = this.methodOf()?.label ?? method;
+    const answer = found && this.methodOf()?.targets ? ` for ${found.answered}` : "";
     this.found = found;
     this.byBar = found ? summed(found) : null;
     this.views.candles.set({
       scores: this.byBar,
       none: found?.none ?? null,
       signed: Boolean(found?.signed),
-      scoreLabel: found?.signed ? `${label}: contribution to ${found.answered}` : `${label}: share [%]`,
+      scoreLabel: found?.signed ? `${label}: contribution to ${found.answered}` : `${label}${answer}: share [%]`,
       message: found ? null : failed || `Computing ${label}…`,
     });
     this.showFeatures(found);
