@@ -23,8 +23,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
         """Return every step passed through the same two layers."""
-        hidden = self.w_1(self.norm(x) if self.norm_first else x).relu_()  # (batch, time, d_ff)
-        output = x + self.dropout(self.w_2(hidden))
+        steps = (self.norm(x) if self.norm_first else x).flatten(0, 1)  # (batch·time, d_model)
+        hidden = self.w_1(steps).relu_()  # in place on no view, which autograd would copy
+        output = x + self.dropout(self.w_2(hidden).view_as(x))
         return output if self.norm_first else self.norm(output)
 
 
