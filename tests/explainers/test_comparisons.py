@@ -217,6 +217,17 @@ def test_the_top_k_stand_beside_what_chance_would_share(windows):
             seen.top_k(k)
 
 
+def test_shares_of_the_lags_are_those_of_sizes_over_all_windows(windows, made_up):
+    scores = np.zeros((35, 6), np.float32)
+    scores[:20, 4], scores[20:, 4], scores[:, 0] = 3, -3, 1
+    made_up("two bars", lambda question: scores)
+    made_up("none", lambda question: np.zeros((35, 6), np.float32))
+    lags = compare(small(), windows, ["two bars", "none"]).by_lag()
+    assert list(lags.index) == ["t−5", "t−4", "t−3", "t−2", "t−1", "t−0"]
+    np.testing.assert_allclose(lags["two bars"], [0.25, 0, 0, 0, 0.75, 0])
+    assert lags["none"].isna().all()
+
+
 def test_one_day_is_taken_out_of_every_explanation(windows):
     seen = compare(small(), windows, ["rollout", "gradient_x_input"])
     day = seen.at(windows.dates[3])

@@ -1,5 +1,6 @@
 """Every numbered notebook: committed executed, in step with its twin, and running with small parameters."""
 
+import importlib.util
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,7 @@ SMALL: dict[str, dict[str, object]] = {
     "02_training": QUICK,
     "03_rollout": QUICK,
     "04_backtest": QUICK,
+    "05_explainers": {**QUICK, "WINDOWS": 3, "PLANTED_EPOCHS": 1},
 }
 
 # Other data through the same notebooks: one that they know the truth of, one of a few months.
@@ -109,6 +111,7 @@ def test_it_runs_with_small_parameters(path: Path, folder: Path):
     ("03_rollout", "synthetic"),
     ("04_backtest", "synthetic"),
     ("04_backtest", "short"),
+    ("05_explainers", "short"),
 ])  # fmt: skip
 def test_it_runs_on_other_data(stem: str, data: str, folder: Path):
     if data == "csv":
@@ -120,3 +123,23 @@ def test_it_runs_on_other_data(stem: str, data: str, folder: Path):
     if (stem, data) == ("03_rollout", "synthetic"):
         printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
         assert "the planted lag, t−6, is number 1 of 20 by attention over the null's" in printed
+
+
+def test_the_part_on_hugging_face_says_what_to_install_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    notebook = nbformat.read(ROOT / "notebooks" / "05_explainers.ipynb", as_version=4)
+    cells = [cell.source for cell in rules.code_cells(notebook) if "patch_tst" in cell.source]
+    assert "transformers" in cells[0]
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "transformers" else known(name, *rest),
+    )
+    names: dict[str, object] = {"importlib": importlib}
+    for source in cells:
+        exec(source, names)
+    assert capsys.readouterr().out.splitlines() == [
+        "Skipped, as transformers is not installed. To see this part: python -m pip install transformers"
+    ]

@@ -53,6 +53,11 @@ def test_every_number_stands_in_its_cell(ranks):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
 
 
+def test_next_to_nothing_has_no_sign(ranks):
+    ranks.iloc[0, 1] = ranks.iloc[1, 0] = -0.001
+    assert "0.00" in [text.get_text() for text in plots.agreement(ranks).texts]
+
+
 def test_correlations_are_coloured_about_zero_and_shares_about_chance(ranks, shares):
     up, down = (np.array(plt.matplotlib.colors.to_rgb(c)) for c in (palette().up, palette().down))
     image = plots.agreement(ranks).images[0]

@@ -79,7 +79,7 @@ def test_the_candles_are_those_of_the_window_with_their_dates_beneath_the_last_s
     assert formatter(0.0).startswith(f"{window.index[0]:%d}")
     assert formatter(29.0).startswith(f"{date:%d}")
     assert not axes["lime"].xaxis.get_major_ticks()[0].label1.get_visible()
-    assert f"AAPL: the decision of {date:%d %b %Y} by 4 methods" in axes["price"].get_title(loc="left")
+    assert f"AAPL: the decision of {date:%d %b %Y} in 4 views" in axes["price"].get_title(loc="left")
 
 
 def test_each_strip_has_its_own_scale_unit_and_trust(bars, explained, date):
@@ -113,7 +113,7 @@ def test_the_null_is_drawn_where_there_is_one_and_only_then_explained(bars, expl
     assert "vermilion against" in title
     alone = plots.methods(bars, {"shares": np.full(LOOKBACK, 1 / LOOKBACK)}, date)
     title = alone["price"].get_title(loc="left")
-    assert "by 1 method\n" in title
+    assert "in 1 view\n" in title
     assert "indifferent" not in title
     assert "vermilion" not in title
 

@@ -72,6 +72,19 @@ class Comparison:
         table = np.stack(values, axis=1) if pairs else np.empty((len(first), 0))
         return pd.DataFrame(table, index=first.predictions.index, columns=columns)
 
+    def by_lag(self) -> pd.DataFrame:
+        """Return which share of its scores, by size and over all windows, each method lays on each bar.
+
+        Rows are bars, `t−k` being k bars before the decision, oldest first; columns are methods and sum to 1,
+        or are NaN where a method's scores are all 0.
+        """
+        sizes = np.abs(_stacked(self.explanations)).mean(axis=1).T  # (time, method)
+        total = sizes.sum(axis=0)
+        shares = np.divide(sizes, total, out=np.full_like(sizes, np.nan), where=total > 0)
+        bars = len(shares)
+        lags = pd.Index([f"t−{bars - 1 - i}" for i in range(bars)], name="lag")
+        return pd.DataFrame(shares, index=lags, columns=pd.Index(list(self.explanations), name="method"))
+
     def top_k(self, k: int = 5) -> pd.DataFrame:
         """Return the share of the k bars of largest |score| that two methods have in common.
 
@@ -141,7 +154,7 @@ def _square(values: np.ndarray, explanations: Mapping[str, Explanation]) -> pd.D
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """Return correlations as text, their columns numbered: names would run off the page."""
     numbered = {name: f"{i} {name}" for i, name in enumerate(table.index, start=1)}
-    text = table.map(lambda value: "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−"))
+    text = table.map(lambda value: "–" if np.isnan(value) else f"{round(value, 2) + 0:.2f}".replace("-", "−"))
     text.index = pd.Index(list(numbered.values()))
     text.columns = pd.Index([str(i) for i in range(1, len(numbered) + 1)])
     return text

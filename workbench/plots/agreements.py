@@ -81,7 +81,7 @@ def _write(ax: Axes, values: np.ndarray, colours: np.ndarray) -> None:
         known = bool(np.isfinite(value))
         red, green, blue = colours[row, column, :3] if known else rgb(ax.get_facecolor())
         light = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45
-        text = f"{value:.2f}".replace("-", "−") if known else "–"
+        text = f"{round(value, 2) + 0:.2f}".replace("-", "−") if known else "–"
         ax.text(
             column, row, text, ha="center", va="center", fontsize="small",
             color="#000000" if light else "#ffffff",

@@ -93,7 +93,7 @@ def methods(
     provenance = provenance_of(prices, *explained.values())
     ticker, *facts = bars_facts(provenance)
     when = f"{seen.index[-1]:%d %b %Y %H:%M}".removesuffix(" 00:00")
-    titled(upper, f"{ticker}: the decision of {when} by {len(scores)} method{'s' * (len(scores) != 1)}",
+    titled(upper, f"{ticker}: the decision of {when} in {len(scores)} view{'s' * (len(scores) != 1)}",
            *facts, *_legend(scores, nulls), provenance=provenance)  # fmt: skip
     return {"price": upper, **dict(zip(scores, strips, strict=True))}
 
