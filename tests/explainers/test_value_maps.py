@@ -255,7 +255,7 @@ def test_numbers_that_are_not_finite_are_named():
     model = transformer()
     with torch.no_grad():
         model.layers[1].attention.w_v.weight[0, 0] = torch.inf
-    with pytest.raises(ValueError, match=r"layers\.1\.attention computes with numbers that are not finite"):
+    with pytest.raises(ValueError, match=r"layers\.1\.attention answers with numbers that are not finite"):
         alti_maps(model, random(2, 5, 3))
 
 

@@ -149,6 +149,11 @@ def parts_of(
                 "MultiHeadAttention and of nn.MultiheadAttention in an nn.TransformerEncoderLayer, attending "
                 f"to itself. {name} is {_told(module, name, layer)}: use {instead}"
             )
+        if not bool(torch.isfinite(block.output).all()):
+            raise ValueError(
+                f"{name} answers with numbers that are not finite: look for NaN or infinity in the input or "
+                "the model's weights, and for positions whose every key is masked"
+            )
         found.append(Parts(block, name))
     return found
 

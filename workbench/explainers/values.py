@@ -11,6 +11,7 @@ the model looks, and not to the mask, the depth, or values that are long whereve
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -25,6 +26,7 @@ from workbench.explainers.null import uniform_layer
 from workbench.explainers.options import check_count, chosen
 from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
+from workbench.explainers.recorder import Recorder
 from workbench.explainers.rollouts import BLOCK_BYTES, RolloutOptions
 from workbench.explainers.softmax import AttentionLayer
 from workbench.explainers.value_maps import parts_of
@@ -117,12 +119,22 @@ class _Chain:
         return out
 
 
+@contextmanager
+def _unwatched(recorder: Recorder) -> Iterator[None]:
+    """Let what is computed of the weights not be taken for attention of the model."""
+    recorder.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        recorder.__enter__()
+
+
 def _scored(
     question: Question,
     options: ValueOptions | AltiOptions,
     method: str,
     measure: type[Measure],
-    residual: float,
+    residual: float | int,
 ) -> Scored:
     """Answer with one position's row, its null and the model's outputs, in the passes that predict."""
     model, windows = question.model, question.windows
@@ -144,11 +156,11 @@ def _scored(
             outputs.append(module(x))
             check_output(outputs[-1], len(x), windows)
             check_seen(module, recorder)
-            parts = parts_of(method, module, recorder, blocks, start)
-            _check(module, recorder, windows, RolloutOptions(start_layer=start), len(x))
-            layers = recorder.layers[start:]
-            rows.append(chain.rolled(layers, parts, null=False))
-            nulls.append(chain.rolled(layers, parts, null=True))
+            with _unwatched(recorder):
+                parts = parts_of(method, module, recorder, blocks, start)
+                _check(module, recorder, windows, RolloutOptions(start_layer=start), len(x))
+                rows.append(chain.rolled(recorder.layers[start:], parts, null=False))
+                nulls.append(chain.rolled(recorder.layers[start:], parts, null=True))
             done += len(x)
             question.watch.report(done, len(windows))
     scores = torch.cat(rows).float().cpu()
