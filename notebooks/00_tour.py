@@ -87,5 +87,6 @@ print(f"{explorer.ticker} from {explorer.source}, decided on {explorer.date}, ex
 # | 02 Training | Does the model know anything that guessing does not? |
 # | 03 Rollout | What did it look at, beyond what any such model would? |
 # | 04 Backtest | What would trading on it have earned? |
+# | 05 Explainers | Do other methods see the same, and which is right where the cause is known? |
 #
 # `python3 -m workbench app` serves this screen as a web page, without notebook or code.
