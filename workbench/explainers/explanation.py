@@ -182,6 +182,11 @@ def explain(
     Rollout follows the output position asked for, the last bar by default. It describes a model whose answer
     is read there, not one that pools over bars or mixes them before attending (recurrence, convolution).
 
+    Relevance is of one answer, and never against it: what would lower the answer counts as nothing. It is
+    read where the answer is, at the last bar, a class token, or the mean over the bars a model pools
+    (`options["read"]` says which), without the identity that it began with. `options["total"]` has what the
+    shares are of.
+
     Gradient × input says what a small change would do, and takes a window's answer to depend on that window
     alone. Where a network is saturated it shows little, however much the answer hangs on the value.
 
