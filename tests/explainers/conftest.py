@@ -27,6 +27,12 @@ def make_windows(bars=40, lookback=6, features=3, tickers=("AAA",), seed=0):
 
 
 @pytest.fixture
+def windows_of():
+    """Return what makes windows of other lengths."""
+    return make_windows
+
+
+@pytest.fixture
 def windows():
     return make_windows()
 

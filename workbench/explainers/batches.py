@@ -25,7 +25,7 @@ from workbench.training.prediction import check_output, placement
 
 KEPT_BYTES = 4 * 2**20  # attention weights of one batch and layer: what stays in a core's caches
 BARS = 2560  # bars of all windows of one batch: what the other layers' activations leave there
-LONG = 1024  # bars from which weights are computed again rather than kept, so that memory stays small
+LONG = 160  # bars from which weights are computed again rather than kept: quicker, as they leave the caches
 
 
 def rollout_pass(

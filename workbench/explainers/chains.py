@@ -105,8 +105,8 @@ def descend(
 
 def _least(layer: AttentionLayer, options: RolloutOptions) -> Float[Tensor, "batch 1 1"]:
     """Return the smallest entry of each sample's map that stays when the weakest are dropped."""
-    if layer.kept is not None:
-        return weakest_kept(joined(layer.kept, options.fusion).flatten(1)[:, None], options.discard)
+    if layer.kept is not None or layer.block(BLOCK_BYTES) == layer.queries:
+        return weakest_kept(joined(layer.weights(), options.fusion).flatten(1)[:, None], options.discard)
     assert layer.query is not None
     entries = layer.queries * layer.keys
     found = entry_of_rank(

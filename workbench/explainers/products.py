@@ -92,3 +92,20 @@ def own_memory(tensor: Tensor | None) -> Tensor | None:
     if tensor is None or tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size():
         return tensor
     return tensor.clone()
+
+
+def scaled_product(query: Tensor, key: Tensor, scale: float, into: Tensor | None) -> Tensor:
+    """Return scale·QKᵀ (batch, head, query, key) without a scaled copy of Q, written to `into` if given."""
+    shape = (*query.shape[:-1], key.shape[-2])
+    key = key.expand(*query.shape[:2], -1, -1).flatten(0, 1)
+    blank = query.new_empty(()).expand(shape[0] * shape[1], *shape[2:])
+    out = None if into is None else into.flatten(0, 1)
+    product = torch.baddbmm(blank, query.flatten(0, 1), key.transpose(1, 2), beta=0, alpha=scale, out=out)
+    return product.view(shape)
+
+
+def softmax_of(scores: Tensor) -> Tensor:
+    """Return the softmax over keys, in place where no gradient is asked for."""
+    if torch.is_grad_enabled() and scores.requires_grad:
+        return scores.softmax(-1)
+    return torch.softmax(scores, -1, out=scores)

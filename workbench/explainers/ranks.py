@@ -2,7 +2,7 @@
 
 Numbers of zero or more are ordered as their bits are, read as whole numbers. So a histogram of the upper bits
 says which of them the entry wanted begins with, and one of the next bits, among the numbers that begin so,
-what follows: two passes for float32, three for float64.
+what follows: two passes for float32, four for float64.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 # Whole numbers of the same size, and how many bits each pass reads; the sign is left out.
-DIGITS = {torch.float32: (torch.int32, (16, 15)), torch.float64: (torch.int64, (21, 21, 21))}
+DIGITS = {torch.float32: (torch.int32, (16, 15)), torch.float64: (torch.int64, (16, 16, 16, 15))}
 
 
 def entry_of_rank(

@@ -14,8 +14,10 @@ from torch.overrides import TorchFunctionMode
 from workbench.explainers.calls import Call
 from workbench.explainers.lineage import Lineage
 from workbench.explainers.products import Product, Shelf
-from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.softmax import AttentionLayer, Recall
 from workbench.explainers.written import WrittenAttention
+from workbench.models.attention import MultiHeadAttention
+from workbench.models.transformer import TradingTransformer
 
 UNSEEN = frozenset({"flex_attention"})  # runs scores and softmax where no mode sees them
 
@@ -47,7 +49,7 @@ class Recorder(TorchFunctionMode):
         self.gradients = gradients
         self.layers: list[AttentionLayer] = []
         self.names: list[str] = []
-        self.path: list[tuple[str, nn.Module]] = []
+        self.path: list[tuple[str, nn.Module, Recall | None]] = []
         self.unseen: list[str] = []
         self.lineage = Lineage()
         self.written: WrittenAttention | None = WrittenAttention(self.lineage, gradients, self._add)
@@ -95,7 +97,7 @@ class Recorder(TorchFunctionMode):
             return layer.applied(asked)
         self._add(layer)
         if self.keep is None:
-            layer.compact()
+            layer.compact(self.path[-1][2] if self.path and not asked.query.requires_grad else None)
         if self.keep is None or not asked.by_hand:
             return asked.by_torch()
         layer.keep(self.keep)
@@ -153,6 +155,13 @@ class Recorder(TorchFunctionMode):
         self.names.append(own)
 
 
+def _recall(part: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Recall | None:
+    """Return how this package's self-attention computes its queries and keys again from its one input."""
+    if type(part) is not MultiHeadAttention or len(given) != 1 or not {"mask", "causal"} >= named.keys():
+        return None
+    return lambda: part.queries_and_keys(given[0])
+
+
 def _itself(query: Tensor, key: Tensor) -> str:
     return "self" if query is key or torch.equal(query, key) else "cross"
 
@@ -161,8 +170,14 @@ def _itself(query: Tensor, key: Tensor) -> str:
 def followed(module: nn.Module, recorder: Recorder, named: bool) -> Iterator[None]:
     """Keep `recorder.path` at the modules now running, innermost last."""
 
+    # An input is half as large as queries and keys, so of long sequences it alone is held: of the package's
+    # own model, which surely writes over none.
+    ours = type(module) is TradingTransformer
+
     def enter(name: str) -> Any:
-        return lambda part, inputs: recorder.path.append((name, part))
+        return lambda part, given, named: recorder.path.append(
+            (name, part, _recall(part, given, named) if ours else None)
+        )
 
     def leave(part: nn.Module, inputs: Any, output: Any) -> None:
         recorder.path.pop()
@@ -172,7 +187,7 @@ def followed(module: nn.Module, recorder: Recorder, named: bool) -> Iterator[Non
             if not (named or hasattr(part, "last_query_only")):
                 continue
             name = name.replace("._orig_mod", "")  # torch.compile's, which is run as it was written
-            stack.callback(part.register_forward_pre_hook(enter(name)).remove)
+            stack.callback(part.register_forward_pre_hook(enter(name), with_kwargs=True).remove)
             stack.callback(part.register_forward_hook(leave, always_call=True).remove)
         yield
 

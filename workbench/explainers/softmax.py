@@ -1,6 +1,7 @@
 """One attention layer as it was computed: its queries, keys and mask, and the weights they give."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.explainers.masks import past, unblocked
-from workbench.explainers.products import Product, Shelf, own_memory
+from workbench.explainers.products import Product, Shelf, own_memory, scaled_product, softmax_of
 
+Recall = Callable[[], tuple[Tensor, Tensor]]
 Weights = Float[Tensor, "batch head query key"]
 
 
@@ -29,6 +31,8 @@ class AttentionLayer:
         A mask of numbers, added to the scores.
     causal
         No query looks at a later key; known without a (query, key) matrix.
+    recall
+        Computes queries and keys, where something smaller than them is held; these are then blanks.
     """
 
     kind: str
@@ -39,6 +43,7 @@ class AttentionLayer:
     bias: Tensor | None = None
     causal: bool = False
     kept: Weights | None = None
+    recall: Recall | None = None
     same_mask: bool = False  # no mask, or the causal one: known to be the same for every sample
     sums_to_one: bool = False  # known of every row: softmax gives it, unless a mask may leave a row empty
 
@@ -72,9 +77,21 @@ class AttentionLayer:
         self.kept = self._rows(self._seen(), 0, self.keys, shelf.take(self.weight_shape, self._seen()))
         self.query = self.key = None
 
-    def compact(self) -> None:
-        """Let go of values that lie in one piece of memory with queries and keys."""
-        self.query, self.key = map(own_memory, (self.query, self.key))
+    def compact(self, recall: Recall | None) -> None:
+        """Let go of queries and keys, to be recalled when asked for, or of what shares their memory."""
+        assert self.query is not None
+        assert self.key is not None
+        self.recall = recall
+        self.query, self.key = (
+            own_memory(one) if recall is None else one.new_empty(1).expand(one.shape)
+            for one in (self.query, self.key)
+        )
+
+    def _recalled(self) -> None:
+        if self.recall is not None:
+            with torch.no_grad():
+                self.query, self.key = (_precise(_four(one)) for one in self.recall())
+            self.recall = None
 
     def differentiate(self) -> None:
         """Let gradients be taken by the weights, also of a model whose own numbers take none."""
@@ -136,6 +153,7 @@ class AttentionLayer:
         """Return softmax(QKᵀ·scale + mask), rows that may look at nothing being zero."""
         if self.kept is not None:
             return self.kept
+        self._recalled()
         return self._rows(self._seen(), 0, self.keys)
 
     @property
@@ -166,6 +184,7 @@ class AttentionLayer:
         reach = self.keys if reach is None else reach
         if self.kept is not None:
             return self.kept[:, :, start:stop, :reach]
+        self._recalled()
         query = self._seen()[:, :, start:stop]
         shape = (*query.shape[:-1], reach)
         into = None if scratch is None else scratch[: math.prod(shape)].view(shape)
@@ -178,13 +197,14 @@ class AttentionLayer:
         """
         if self.kept is not None:
             return None
+        self._recalled()
         seen = self._seen()
         self.key = self._per_head().contiguous()  # laid out once, not once a block
         return seen.new_empty(seen.shape[0] * seen.shape[1] * block * self.keys)
 
     def _rows(self, query: Tensor, start: int, reach: int, into: Tensor | None = None) -> Tensor:
         stop, key = start + query.shape[-2], self._per_head()[:, :, :reach]
-        scores = _scaled_product(query, key, self.scale, into)  # (batch, head, query, key)
+        scores = scaled_product(query, key, self.scale, into)  # (batch, head, query, key)
         if self.bias is not None:
             scores += self.bias[:, :, start:stop, :reach]
         if self.mask is not None:
@@ -193,9 +213,9 @@ class AttentionLayer:
             later = ~past(0, stop - start, max(reach - start, 0), scores.device)
             scores[..., start:].masked_fill_(later, -torch.inf)
         if self.sums_to_one:
-            return _softmax(scores)
+            return softmax_of(scores)
         empty = scores.isneginf().all(-1, keepdim=True)  # torch lets such a query gather nothing
-        return _softmax(scores).masked_fill(empty, 0.0)
+        return softmax_of(scores).masked_fill(empty, 0.0)
 
     def _per_head(self) -> Tensor:
         """Return the keys, once a query head: with grouped queries several heads read one key head."""
@@ -224,23 +244,6 @@ class AttentionLayer:
 def _precise(tensor: Tensor) -> Tensor:
     """Return half-precision numbers as float32, so that rows sum to one; others as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _scaled_product(query: Tensor, key: Tensor, scale: float, into: Tensor | None) -> Tensor:
-    """Return scale·QKᵀ (batch, head, query, key) without a scaled copy of Q, written to `into` if given."""
-    shape = (*query.shape[:-1], key.shape[-2])
-    key = key.expand(*query.shape[:2], -1, -1).flatten(0, 1)
-    blank = query.new_empty(()).expand(shape[0] * shape[1], *shape[2:])
-    out = None if into is None else into.flatten(0, 1)
-    product = torch.baddbmm(blank, query.flatten(0, 1), key.transpose(1, 2), beta=0, alpha=scale, out=out)
-    return product.view(shape)
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    """Return the softmax over keys, in place where no gradient is asked for."""
-    if torch.is_grad_enabled() and scores.requires_grad:
-        return scores.softmax(-1)
-    return torch.softmax(scores, -1, out=scores)
 
 
 def _four(tensor: Tensor) -> Tensor:

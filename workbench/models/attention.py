@@ -123,6 +123,16 @@ class MultiHeadAttention(nn.Module):
         output = query + self.dropout(self.w_o(attended))  # (batch, query, d_model)
         return output if self.norm_first else self.norm(output)
 
+    def queries_and_keys(
+        self,
+        query: Float[Tensor, "batch query d_model"],
+        key: Float[Tensor, "batch key d_model"] | None = None,
+    ) -> tuple[Float[Tensor, "batch head query d_head"], Float[Tensor, "batch head key d_head"]]:
+        """Return what `forward` compares: QW_Q and KW_K, a head's own."""
+        attending = self.norm(query) if self.norm_first else query
+        keys = attending if key is None else key
+        return self._heads(self.w_q(attending)), self._heads(self.w_k(keys))
+
     def attention_weights(
         self,
         query: Float[Tensor, "batch query d_model"],
@@ -131,10 +141,8 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
     ) -> Float[Tensor, "batch head query key"]:
         """Return the weights that `forward` uses for every query, by the written-out formula."""
-        attending = self.norm(query) if self.norm_first else query
-        keys = attending if key is None else key
-        allowed, causal = _allowed_or_causal(mask, causal, query.size(1), keys.size(1), query.device)
-        q, k = self._heads(self.w_q(attending)), self._heads(self.w_k(keys))
+        q, k = self.queries_and_keys(query, key)
+        allowed, causal = _allowed_or_causal(mask, causal, q.size(2), k.size(2), q.device)
         return ScaledDotProductAttention()(q, k, k, allowed, causal)[1]
 
     def _last(
