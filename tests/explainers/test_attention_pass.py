@@ -76,12 +76,10 @@ FUSED = {"mean": lambda w: w.mean(1), "max": lambda w: w.max(1), "min": lambda w
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("layer", [0, 1, -1])
-@pytest.mark.parametrize(
-    ("head", "position"), [("mean", -1), ("mean", 5), ("max", 0), ("min", 2), (0, -4), (-1, -1), (2, 1)]
-)
+@pytest.mark.parametrize("layer", [0, -1])
+@pytest.mark.parametrize(("head", "position"), [("mean", 5), ("max", -1), ("min", 2), (-1, -4)])
 def test_the_row_is_the_models_own(windows, causal, layer, head, position):
-    windows, model = windows[:8], transformer(causal)
+    windows, model = windows[:5], transformer(causal)
     why = explain(model, windows, "attention", layer=layer, head=head, position=position)
     assert why.target == ("last bar" if position in (-1, 5) else f"bar {position}")
     rows = attention_maps(model, windows.x).layers[layer][:, :, position].numpy()  # (window, head, key)
@@ -159,13 +157,13 @@ def test_a_row_that_may_look_at_nothing_is_zero_and_so_is_its_null(windows):
     np.testing.assert_allclose(explain(Blind(), windows, "attention").null, [0.2] * 5 + [0], **CLOSE)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5)
 @given(st.permutations(range(3)), st.integers(0, 10**6))
 def test_the_order_of_heads_matters_to_none_but_a_numbered_one(windows, order, seed):
     windows = windows[:2]
     torch.manual_seed(seed)
     model = transformer(layers=2).eval()
-    why = {head: explain(model, windows, "attention", head=head).scores for head in ("mean", "max", "min", 1)}
+    why = {head: explain(model, windows, "attention", head=head).scores for head in ("mean", "max", 1)}
     attention = model.layers[-1].attention
     rows = torch.cat([torch.arange(4 * i, 4 * i + 4) for i in order])
     with torch.no_grad():
@@ -177,7 +175,6 @@ def test_the_order_of_heads_matters_to_none_but_a_numbered_one(windows, order, s
     for head, scores in why.items():
         again = explain(model, windows, "attention", head=order.index(1) if head == 1 else head)
         np.testing.assert_allclose(again.scores, scores, **CLOSE)
-    assert (why["min"] <= why["mean"] + 1e-6).all()
     assert (why["mean"] <= why["max"] + 1e-6).all()
 
 

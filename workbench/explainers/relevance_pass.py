@@ -11,6 +11,7 @@ from workbench.explainers.batches import _batches, _index, check_bars
 from workbench.explainers.capture import _grad_mode, check_seen, checked_module, watching
 from workbench.explainers.gradients import _check_scores
 from workbench.explainers.options import chosen
+from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.relevances import gathered, gradient_weighted, gradients_of
@@ -64,7 +65,7 @@ def explain_relevance(question: Question) -> Scored:
     module = checked_module(model, windows.batch(slice(0, 1)))
     index = None if options.position is None else _index(options.position, windows.lookback)
     rows, reads, outputs, done = [], [], [], 0
-    with _grad_mode(True), watching(module, gradients=True) as recorder:
+    with _grad_mode(True), watching(module, keep=Shelf(reuse=False), gradients=True) as recorder:
         for x in _batches(module, windows, recorder):
             recorder.clear()
             output = module(x)
