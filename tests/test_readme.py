@@ -6,18 +6,21 @@ import matplotlib
 import pytest
 
 from workbench.environment import ROOT
+from workbench.explainers.methods import METHODS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=["ten lines", "any model"])
+@pytest.mark.parametrize("code", EXAMPLES, ids=["ten lines", "any model", "methods"])
 def test_an_example_runs_as_it_stands(code: str, capsys: pytest.CaptureFixture[str]):
     matplotlib.use("Agg")
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     if "money" in names:
         assert "Sharpe" in capsys.readouterr().out
+    elif "seen" in names:
+        assert "3 methods on 10 windows" in capsys.readouterr().out
     else:
         assert names["share"].shape == (1, 30)
     matplotlib.pyplot.close("all")
@@ -32,3 +35,8 @@ def test_every_file_it_points_to_is_there():
 def test_every_numbered_notebook_is_in_its_table():
     listed = re.findall(r"\]\(notebooks/(\d\d_\w+)\.ipynb\)", README)
     assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def test_every_method_is_in_its_table():
+    rows = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    assert sorted(rows) == sorted(METHODS)
