@@ -22,7 +22,7 @@ from workbench.explainers.batches import LONG, _batches, _check, _check_scores, 
 from workbench.explainers.blocks import blocks_of
 from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.contributions import Closeness, Measure, PartNorms, Parts, ValueNorms, shares
-from workbench.explainers.null import uniform_layer
+from workbench.explainers.null import _even
 from workbench.explainers.options import check_count, chosen
 from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
@@ -68,23 +68,23 @@ class AltiOptions:
 
 @dataclass(frozen=True)
 class _Chain:
-    """One row, carried down through the layers of a pass."""
+    """Two rows of one output position, the model's and the null's, carried down through a pass's layers."""
 
     measure: type[Measure]
     residual: float | int
     index: int
 
     def rolled(
-        self, layers: Sequence[AttentionLayer], parts: Sequence[Parts], null: bool
-    ) -> Float[Tensor, "batch key"]:
-        """Return the row of position `index`, first layer first; the null's with even attention."""
-        top = parts[-1].block.residual
-        row = top.new_zeros(top.shape[:2])
+        self, layers: Sequence[AttentionLayer], parts: Sequence[Parts]
+    ) -> tuple[Float[Tensor, "batch key"], Float[Tensor, "batch key"]]:
+        """Return both rows over the inputs, layers given first layer first."""
+        stream = parts[-1].block.residual
+        row = stream.new_zeros(stream.shape[:2])
         row[:, self.index] = 1
+        rows = row, row
         for layer, known in reversed(list(zip(layers, parts, strict=True))):
-            spans = self._spans(layer, top=layer is layers[-1])
-            row = self._step(row, uniform_layer(layer) if null else layer, known, spans, checked=not null)
-        return row
+            rows = self._step(rows, layer, known, self._spans(layer, top=layer is layers[-1]))
+        return rows
 
     def _spans(self, layer: AttentionLayer, top: bool) -> Iterator[tuple[int, int]]:
         """Yield the positions whose rows are needed, some at a time."""
@@ -97,26 +97,35 @@ class _Chain:
 
     def _step(
         self,
-        row: Tensor,
+        rows: tuple[Tensor, Tensor],
         layer: AttentionLayer,
         parts: Parts,
         spans: Iterator[tuple[int, int]],
-        checked: bool,
-    ) -> Float[Tensor, "batch key"]:
-        """Return row · C for one layer; a position that nothing adds to draws on itself."""
-        out, measure = torch.zeros_like(row), self.measure(parts)
+    ) -> tuple[Tensor, Tensor]:
+        """Return both rows · C of one layer, the parts checked."""
+        outs, measure = (torch.zeros_like(rows[0]), torch.zeros_like(rows[1])), self.measure(parts)
         skipped = layer.keys - layer.queries  # a layer of the last query alone has that row only
         for start, stop in spans:
-            weights, summed = layer.rows(start - skipped, stop - skipped), None
-            if checked:
-                summed = parts.summed(weights, start)
-                parts.check(summed, start)
-            found = shares(measure.rows(weights, summed, start).to(row.dtype))
-            share = row[:, start:stop]
-            empty = found.amax(-1) == 0
-            out += ((1 - self.residual) * share[:, None] @ found)[:, 0]
-            out[:, start:stop] += torch.where(empty, share, self.residual * share)
-        return out
+            weights = layer.rows(start - skipped, stop - skipped)
+            summed = parts.summed(weights, start)
+            parts.check(summed, start)
+            even = even_rows(layer, start - skipped, stop - skipped)
+            found = measure.rows(weights, summed, start), measure.rows(even, None, start)
+            for row, out, part in zip(rows, outs, found, strict=True):
+                self._hand_down(row[:, start:stop], shares(part.to(row.dtype)), out, start)
+        return outs
+
+    def _hand_down(self, row: Tensor, found: Tensor, out: Tensor, start: int) -> None:
+        """Add row · C of some positions to `out`; a position that nothing adds to draws on itself."""
+        empty = found.amax(-1) == 0
+        out += ((1 - self.residual) * row[:, None] @ found)[:, 0]
+        out[:, start : start + row.shape[1]] += torch.where(empty, row, self.residual * row)
+
+
+def even_rows(layer: AttentionLayer, start: int, stop: int) -> Float[Tensor, "_ _ query key"]:
+    """Return attention spread evenly over what the mask of `layer` allows the queries from `start` on."""
+    like = torch.empty(1, dtype=layer.dtype, device=layer.device)
+    return _even(like.expand(1, 1, stop - start, layer.keys), layer.allowed_rows(start, stop))
 
 
 @contextmanager
@@ -159,8 +168,9 @@ def _scored(
             with _unwatched(recorder):
                 parts = parts_of(method, module, recorder, blocks, start)
                 _check(module, recorder, windows, RolloutOptions(start_layer=start), len(x))
-                rows.append(chain.rolled(recorder.layers[start:], parts, null=False))
-                nulls.append(chain.rolled(recorder.layers[start:], parts, null=True))
+                row, null = chain.rolled(recorder.layers[start:], parts)
+            rows.append(row)
+            nulls.append(null)
             done += len(x)
             question.watch.report(done, len(windows))
     scores = torch.cat(rows).float().cpu()
