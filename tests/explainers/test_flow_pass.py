@@ -61,6 +61,7 @@ def test_the_answer_tells_the_solver_and_how_much_is_saturated(windows, solver):
         "fusion": "mean",
         "residual": 0.5,
         "discard": 0.0,
+        "discard_by": "map",
         "start_layer": 0,
         "position": -1,
         "solver": solver,

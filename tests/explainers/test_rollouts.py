@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from naive_rollout import naive_rollout
 
 from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.rollouts import rollout
@@ -73,6 +74,82 @@ def test_fusion_and_discard_follow_their_stated_meaning(fusion, discard):
     np.testing.assert_allclose(rollout(maps, fusion, discard=discard), expected, rtol=0, atol=1e-12)
     row = rollout(maps, fusion, discard=discard, position=-1)
     np.testing.assert_allclose(row, expected[:, -1], rtol=0, atol=1e-12)
+
+
+def test_three_layers_by_hand_lose_their_weakest_entries():
+    # Three positions, one head, α = 1/2; every layer is A. Of each row one entry goes, or of the map three of
+    # nine: the two zeros and ⅛, either way.
+    #   A = [½ ½ 0; ⅛ ¼ ⅝; 0 ¼ ¾] → [½ ½ 0; 0 ¼ ⅝; 0 ¼ ¾]
+    # (A + I)/2 scaled: Ã = [¾ ¼ 0; 0 ⅔ ⅓; 0 ⅛ ⅞]. Its last row e₃ᵀÃ³:
+    #   e₃ᵀÃ = [0 ⅛ ⅞];  ·Ã = [0, ⅛·⅔ + ⅞·⅛, ⅛·⅓ + ⅞·⅞] = [0, 37/192, 155/192]
+    #   ·Ã = [0, 37/192·⅔ + 155/192·⅛, …] = [0, 1057/4608, 3551/4608]
+    layer = torch.tensor([[1 / 2, 1 / 2, 0], [1 / 8, 1 / 4, 5 / 8], [0, 1 / 4, 3 / 4]], dtype=torch.float64)
+    expected = torch.tensor([[0, 1057 / 4608, 3551 / 4608]], dtype=torch.float64)
+    for by in ("map", "row"):
+        row = rollout([layer[None, None]] * 3, position=-1, discard=1 / 3 + 1e-9, discard_by=by)
+        torch.testing.assert_close(row, expected, rtol=0, atol=1e-15)
+
+
+def test_entries_that_equal_the_weakest_one_kept_are_kept():
+    # Of [⅛ ⅛ ¼ ½], two of four are to go: ⅛ and ⅛. One of four: the first ⅛ equals the second, so none goes.
+    layer = torch.tensor([1 / 8, 1 / 8, 1 / 4, 1 / 2], dtype=torch.float64).expand(1, 1, 4, 4)
+    for by in ("map", "row"):
+        kept = rollout([layer], residual=0.0, discard=0.25, discard_by=by)[0]
+        assert torch.equal(kept, layer[0, 0])
+        kept = rollout([layer], residual=0.0, discard=0.5, discard_by=by)[0]
+        torch.testing.assert_close(kept[0], torch.tensor([0, 0, 1 / 3, 2 / 3], dtype=torch.float64))
+    even = torch.full((1, 2, 5, 5), 0.2)
+    torch.testing.assert_close(rollout([even] * 3, discard=0.9), rollout([even] * 3))
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    order=st.permutations(range(6)),
+    by=st.sampled_from(["map", "row"]),
+    discard=st.floats(0, 0.95),
+)
+def test_what_is_discarded_does_not_hang_on_the_order_of_positions(seed, order, by, discard):
+    # Few different values, so that many are equal.
+    maps = [torch.randint(0, 3, (1, 1, 6, 6), generator=torch.Generator().manual_seed(seed)).double()] * 3
+    renamed = [layer[..., order, :][..., order] for layer in maps]
+    asked = {"discard": discard, "discard_by": by}
+    torch.testing.assert_close(rollout(renamed, **asked), rollout(maps, **asked)[..., order, :][..., order])
+
+
+def test_a_last_layer_of_one_query_discards_by_row():
+    maps = random_maps(12)
+    kinds = ("self", "self", "self", "last")
+    pruned = AttentionMaps((*maps[:-1], maps[-1][:, :, -1:]), tuple("abcd"), kinds, (None,) * 4)
+    asked = {"position": -1, "discard": 0.5, "discard_by": "row"}
+    torch.testing.assert_close(rollout(pruned, **asked), rollout(maps, **asked))
+
+
+def test_every_layer_may_have_head_weights_of_its_own():
+    maps = random_maps(10)
+    weights = [[1, 0, 0], [0, 1, 1], [2, 1, 1], [0, 0, 5]]
+    expected = naive_rollout([layer.numpy() for layer in maps], weights)
+    for given_ in (weights, torch.tensor(weights)):
+        np.testing.assert_allclose(rollout(maps, given_), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(rollout(maps, given_, position=2), expected[:, 2], rtol=0, atol=1e-12)
+    one = torch.tensor([0.2, 0.3, 0.5])
+    torch.testing.assert_close(rollout(maps, one.double()), rollout(maps, [0.2, 0.3, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        ([1, -1, 3], "zero or more"),
+        ([1, float("nan"), 3], "finite"),
+        ([1, float("inf"), 3], "finite"),
+        ([], "one a head"),
+        ([[1, 2, 3], 4, 5, 6], "a row of them a layer"),
+        ([[1, 2, 3]] * 3, "one row for each of the 4 layers"),
+        ([1, 2], "head weights are 3 numbers, one a head; got 2"),
+    ],
+)
+def test_head_weights_that_are_none_are_refused_with_the_rule(fusion, message):
+    with pytest.raises(ValueError, match=message):
+        rollout(random_maps(11), fusion)
 
 
 def test_head_weights_are_scaled_to_sum_to_one():

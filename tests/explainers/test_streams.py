@@ -59,7 +59,9 @@ class Encoder(nn.Module):
             padding = torch.arange(length) < torch.arange(len(x))[:, None] * 4
             return self.encoder(x, src_key_padding_mask=padding)
         if self.kind == "float mask":
-            return self.encoder(x, mask=-torch.arange(length).sub(torch.arange(length)[:, None]).abs().double())
+            return self.encoder(
+                x, mask=-torch.arange(length).sub(torch.arange(length)[:, None]).abs().double()
+            )
         causal = nn.Transformer.generate_square_subsequent_mask(length, dtype=torch.float64)
         return self.encoder(x, mask=causal, is_causal=self.kind == "causal, told")
 
@@ -210,9 +212,7 @@ def test_the_null_of_a_row_is_that_of_even_maps(seed, kind, residual, length):
     mask = open_ if "mask" in kind else None
     bias = torch.where(open_, 0.3, -torch.inf).double() if "bias" in kind else None
     query = key = random(2, 3, length, 4, seed=seed)
-    layers = [
-        AttentionLayer("self", mask, query, key, bias=bias, causal="causal" in kind) for _ in range(3)
-    ]
+    layers = [AttentionLayer("self", mask, query, key, bias=bias, causal="causal" in kind) for _ in range(3)]
     row = random(2, length, seed=seed + 1).softmax(-1)
     past = torch.ones(length, length).tril().bool()
     allowed = open_ if mask is not None or bias is not None else torch.ones(1, 1, length, length).bool()
