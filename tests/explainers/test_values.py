@@ -128,6 +128,17 @@ def test_a_model_that_attends_evenly_is_its_own_null(windows, name):
     np.testing.assert_allclose(why.null, why.scores, rtol=0, atol=5e-6)
 
 
+def test_a_position_that_nothing_adds_to_draws_on_itself(windows):
+    model = transformer(causal=True)
+    with torch.no_grad():
+        for weight in (model.layers[1].attention.w_v.weight, model.layers[1].attention.w_v.bias):
+            weight.zero_()
+    why = explain(model, windows, "value_rollout")
+    np.testing.assert_allclose(why.scores.sum(1), 1, rtol=0, atol=1e-6)
+    without = [value_weighted_maps(model, windows.x).layers[i] for i in (0, 2)]
+    np.testing.assert_allclose(why.scores, rollout(without, position=-1), rtol=0, atol=2e-6)
+
+
 @METHOD
 def test_masks_of_each_windows_own_hold_in_scores_and_null(windows, name):
     model = Padded(layers=1).eval()

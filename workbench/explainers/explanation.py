@@ -143,6 +143,10 @@ def explain(
         max, min or a number; `position`). `relevance`: attention weighted by its gradient, followed through
         all layers for one answer (`position`, by default where the answer is read; `identity=False`;
         `start_layer`).
+        `value_rollout`: rollout of attention weighed by the length of what it carries (`residual`, a share as
+        in rollout, or "inside" to measure it with the values; `start_layer`, `position`). `alti`: rollout of
+        how near each bar's part is to what each layer hands on (`start_layer`, `position`). Both need
+        attention of this package or of `nn.TransformerEncoderLayer`.
         `gradient_x_input`: the gradient of the target's score before the softmax, or of the forecast, by the
         scaled input, times the scaled input; by bar and feature, signed.
         `integrated_gradients`: gradients summed up on the straight way from a baseline to the window, by bar
