@@ -136,8 +136,8 @@ def explain(
     windows
         The windows to explain.
     method
-        `rollout`: attention rollout from the last bar (options: `fusion`, `residual`, `discard`, `discard_by`,
-        `start_layer`, as `rollout` has them, and `position`).
+        `rollout`: attention rollout from the last bar (`fusion`, `residual`, `discard`, `discard_by`,
+        `start_layer`, as `rollout` has them; `position`).
         `attention`: the weights of one layer as they are, from the last bar, or from the one query of
         attention over the states of an LSTM (`layer`, a number or a name, the last by default; `head`, mean,
         max, min or a number; `position`). `relevance`: attention weighted by its gradient, followed through
