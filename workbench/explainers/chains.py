@@ -28,6 +28,7 @@ def chain(
     carried = rows if rows.ndim == 3 else rows[:, None]
     for layer, own in zip(reversed(layers), reversed(options.by_layer(len(layers))), strict=True):
         carried = _step(carried, layer, own)
+        layer.release()
     return carried if rows.ndim == 3 else carried[:, 0]
 
 

@@ -31,8 +31,8 @@ class AttentionLayer:
         A mask of numbers, added to the scores.
     causal
         No query looks at a later key; known without a (query, key) matrix.
-    recall
-        Computes queries and keys, where something smaller than them is held; these are then blanks.
+    recall, blank
+        Computes queries and keys, where something smaller than them is held; whether these are blanks now.
     """
 
     kind: str
@@ -44,6 +44,7 @@ class AttentionLayer:
     causal: bool = False
     kept: Weights | None = None
     recall: Recall | None = None
+    blank: bool = False
     same_mask: bool = False  # no mask, or the causal one: known to be the same for every sample
     sums_to_one: bool = False  # known of every row: softmax gives it, unless a mask may leave a row empty
 
@@ -79,19 +80,21 @@ class AttentionLayer:
 
     def compact(self, recall: Recall | None) -> None:
         """Let go of queries and keys, to be recalled when asked for, or of what shares their memory."""
-        assert self.query is not None
-        assert self.key is not None
         self.recall = recall
-        self.query, self.key = (
-            own_memory(one) if recall is None else one.new_empty(1).expand(one.shape)
-            for one in (self.query, self.key)
-        )
+        self.query, self.key = own_memory(self.query), own_memory(self.key)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of queries and keys that can be recalled."""
+        if self.recall is not None and self.query is not None and self.key is not None:
+            self.query, self.key = (one.new_empty(1).expand(one.shape) for one in (self.query, self.key))
+            self.blank = True
 
     def _recalled(self) -> None:
-        if self.recall is not None:
+        if self.blank and self.recall is not None:
             with torch.no_grad():
                 self.query, self.key = (_precise(_four(one)) for one in self.recall())
-            self.recall = None
+            self.blank = False
 
     def differentiate(self) -> None:
         """Let gradients be taken by the weights, also of a model whose own numbers take none."""
