@@ -79,9 +79,9 @@ def contest(lookback: int, rounds: int) -> dict[str, float]:
     few = windows[: LOOPED[lookback]]
     torch.manual_seed(0)
     model = TradingTransformer(windows.n_features, max_seq_len=lookback, dropout=0.0).eval()
-    # As `explain` chooses it: 8 heads of float32 weights.
-    size = batches.KEPT_BYTES // (8 * 4 * lookback * min(lookback, batches.LONG))
-    size = max(1, min(size, batches.BARS // lookback))
+    size = batches.BARS // lookback  # as `explain` chooses it: where it keeps weights, 8 heads of float32
+    if lookback < batches.LONG:
+        size = min(size, batches.KEPT_BYTES // (8 * 4 * lookback**2))
 
     def unpruned(work: Callable[[], object]) -> None:
         model.prune = False

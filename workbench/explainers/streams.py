@@ -34,10 +34,11 @@ def stream_rollout(
 ) -> Float[Tensor, "batch key"] | Float[Tensor, "batch row key"]:
     """Return one row of the rollout, or some, of sequences too long for attention maps.
 
-    The model runs once, attending as it does in use, and every layer's queries and keys are kept: 8·n·d_model
-    bytes a sample and layer in float32. Weights are computed again from them in blocks of queries, and the
-    rows carried down, so that memory grows with n, and time with n². The rows are those of
-    `rollout(attention_maps(model, x))`, for every option: nothing is approximated.
+    The model runs once, attending as it does in use, and every layer's queries and keys are kept, 8·n·d_model
+    bytes a sample and layer in float32, or half of that, the layer's input, of this package's transformer.
+    Weights are computed again from them in blocks of queries, and the rows carried down, so that memory grows
+    with n, and time with n². The rows are those of `rollout(attention_maps(model, x))`, for every option:
+    nothing is approximated.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ def stream_rollout(
     position
         The output position wanted, negative from the end, or several.
     fusion, residual, discard, discard_by, start_layer
-        As for `rollout`. Discarding by row costs about two times as much, by map about three times: the
-        weights are computed three times over, twice to rank them.
+        As for `rollout`. Discarding by row costs about twice as much, by map about five times: all weights
+        are computed three times over, twice to rank them, and those of the last layer's every query too.
 
     Returns
     -------
