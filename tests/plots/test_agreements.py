@@ -42,13 +42,13 @@ def test_everything_can_be_read_on_either_background(ranks, shares, background):
                     assert contrast.max() > 0.4
 
 
-def test_every_number_stands_in_its_cell(ranks):
-    ax = plots.agreement(ranks)
+def test_every_number_stands_in_its_cell():
+    ax = plots.agreement(table([[1, 0.4, np.nan], [0.3, 1, -0.25], [0.2, 0.1, 1]]))
     said = {text.get_position(): text.get_text() for text in ax.texts}
     assert said[0, 0] == "1.00"
-    assert said[1, 0] == said[0, 1] == "0.40"
-    assert said[2, 1] == "−0.25"
-    assert said[2, 0] == "–"
+    assert (said[1, 0], said[0, 1]) == ("0.40", "0.30")  # across, then down
+    assert (said[2, 1], said[1, 2]) == ("−0.25", "0.10")
+    assert (said[2, 0], said[0, 2]) == ("–", "0.20")
     assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["1 rollout", "2 gradient_x_input"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
 
