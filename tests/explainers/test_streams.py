@@ -170,6 +170,7 @@ def test_a_padded_model_of_torchs_own_makes_no_matrix_either(monkeypatch):
 @pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
 def test_explaining_long_windows_makes_no_matrix_and_equals_the_maps(causal, windows_of, monkeypatch):
     monkeypatch.setattr("workbench.explainers.chains.BLOCK_BYTES", 100_000)
+    monkeypatch.setattr("workbench.explainers.batches.LONG", 400)
     windows = windows_of(bars=403, lookback=400)
     model = transformer(causal, length=400).float()
     with no_matrix(400):

@@ -25,7 +25,9 @@ from workbench.training.prediction import check_output, placement
 
 KEPT_BYTES = 4 * 2**20  # attention weights of one batch and layer: what stays in a core's caches
 BARS = 2560  # bars of all windows of one batch: what the other layers' activations leave there
-LONG = 160  # bars from which weights are computed again rather than kept: quicker, as they leave the caches
+# Bars from which weights are computed again rather than kept. From 200 to 800 bars either takes as long, to a
+# twentieth; kept, the weights of a window of 1,024 bars take 32 MB a layer.
+LONG = 1024
 
 
 def rollout_pass(

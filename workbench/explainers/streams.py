@@ -67,7 +67,7 @@ def stream_rollout(
     -----
     Memory stays small where the model attends through `F.scaled_dot_product_attention`, which
     `nn.MultiheadAttention` does with `need_weights=False`, and `nn.TransformerEncoder` always. `explain` goes
-    the same way from windows of 160 bars on. A model that
+    the same way from windows of 1,024 bars on. A model that
     writes out its softmax, or asks for weights, makes (query, key) matrices itself; these are used as they
     are. So are masks of that shape: `is_causal=True` needs none.
 
