@@ -45,6 +45,7 @@ def panel():
 @pytest.fixture
 def small_batches(monkeypatch):
     """Batches of about three windows, so that batching is at work."""
+    monkeypatch.setattr("workbench.explainers.batches.BARS", 3 * 6)
     monkeypatch.setattr("workbench.explainers.batches.KEPT_BYTES", 3 * 3 * 6 * 6 * 4)
     monkeypatch.setattr("workbench.explainers.gradients.BARS", 3 * 6)
     monkeypatch.setattr("workbench.explainers.attributions.BARS", 3 * 50 * 6)
