@@ -96,7 +96,7 @@ axes = wb.plots.methods(prices, once.at(date), date)
 # %% [markdown]
 # **What to see.** Methods that follow attention keep near the line of an indifferent model, where they have one: for this
 # model one bar is about as good to look at as another. The methods that ask what moved the answer put the last bar
-# first by far, at ten to fifty times any other; it runs off their strips. Both can be true: the residual connection
+# first by far, at ten to sixty times any other; it runs off their strips. Both can be true: the residual connection
 # carries the last bar to the answer without any attention. `alti` counts that road, and gives the last bar 74 %.
 #
 # ## Many decisions
@@ -120,8 +120,9 @@ axes = wb.plots.agreement(often.spearman)
 axes = wb.plots.agreement(often.top_k(5))
 
 # %% [markdown]
-# **What to see.** Of the five bars that matter most, chance alone shares one in twelve, 5 of 60. Most pairs share
-# a fifth to a third: that is one bar of five and a little more, and the one is the last bar.
+# **What to see.** Of the five bars that matter most, chance alone shares one in twelve, 5 of 60. The attributions share
+# most of theirs; most other pairs a fifth to a third, one bar of five and a little more. Mostly the one is the last bar,
+# but `relevance` seldom has that among its five.
 #
 # What each costs, on the machine that this was run on:
 

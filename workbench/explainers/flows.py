@@ -68,7 +68,7 @@ def attention_flow(
     position
         The output position wanted, negative from the end. By default all of them, at as many times the cost.
     solver
-        `numba`, the quick one, which needs the extra `flow`; or `scipy`, exact to 1e-9, some 10 to 50 times
+        `numba`, the quick one, which needs the extra `flow`; or `scipy`, exact to 1e-9, some 30 to 70 times
         slower. By default numba where it is installed; the answer says which it was.
     watch
         Follows the samples done, and may end the work early from another thread.
