@@ -16,12 +16,10 @@ Then how far the parts of each layer miss its output, as `explain` checks them, 
 `nn.TransformerEncoder`.
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+import contests
 import numpy as np
 import record
 import torch
@@ -32,10 +30,7 @@ from workbench.explainers.capture import watching
 from workbench.explainers.explanation import explain
 from workbench.explainers.products import Shelf
 from workbench.explainers.value_maps import parts_of
-from workbench.features.indicators import make_features
-from workbench.features.labels import label_moves
 from workbench.features.windows import Windows
-from workbench.market.loading import load_prices
 from workbench.models.attention import MultiHeadAttention
 from workbench.models.transformer import TradingTransformer
 from workbench.training.reopening import bundled_models, reopen
@@ -48,15 +43,6 @@ METHODS = {
     "inside": ("value_rollout", {"residual": "inside"}),
     "alti": ("alti", {}),
 }
-
-
-def predict(model: TradingTransformer, windows: Windows) -> None:
-    """Predict in batches of 64, nothing pruned."""
-    model.prune = False
-    with torch.no_grad():
-        for start in range(0, len(windows), 64):
-            model(windows.batch(slice(start, start + 64)))
-    model.prune = True
 
 
 def pairs(model: TradingTransformer, windows: Windows) -> np.ndarray:
@@ -73,11 +59,11 @@ def pairs(model: TradingTransformer, windows: Windows) -> np.ndarray:
     with torch.no_grad():
         for i in range(len(windows)):
             layers.clear()
-            model(windows.batch(slice(i, i + 1)))
+            model(windows.batch(slice(i, i + 1)).to(next(model.parameters()).device))
             rolled = layers[0]
             for layer in layers[1:]:
                 rolled = layer @ rolled
-            rows.append(rolled[0, -1].numpy())
+            rows.append(rolled[0, -1].cpu().numpy())
     model.prune = True
     for hook in hooks:
         hook.remove()
@@ -90,7 +76,7 @@ def contributions(module: MultiHeadAttention, x: Tensor, output: Tensor) -> Tens
     values = module.w_v(x).unflatten(-1, (module.n_heads, -1))
     handed = torch.einsum("bkhe,dhe->bhkd", values, module.w_o.weight.unflatten(1, (module.n_heads, -1)))
     vectors = torch.einsum("bhqk,bhkd->bqkd", weights, handed)
-    vectors += torch.eye(x.shape[1], dtype=x.dtype)[:, :, None] * x[:, :, None]
+    vectors += torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[:, :, None] * x[:, :, None]
     whole = vectors.sum(2) + module.w_o.bias
     sigma = (whole.var(-1, correction=0) + module.norm.eps).sqrt()[:, :, None, None]
     parts = (vectors - vectors.mean(-1, keepdim=True)) * module.norm.weight / sigma
@@ -99,39 +85,29 @@ def contributions(module: MultiHeadAttention, x: Tensor, output: Tensor) -> Tens
     return closer / closer.sum(-1, keepdim=True)
 
 
-def contest(lookback: int, rounds: int) -> dict[str, float]:
+def contest(lookback: int, rounds: int, device: str) -> dict[str, float]:
     """Ratios at one lookback."""
-    prices = load_prices("AAPL")
-    windows = Windows.of(make_features(prices), label_moves(prices), lookback)[-SIZES[lookback] :]
+    model, windows = contests.published(lookback, device)
+    windows = windows[-SIZES[lookback] :]
     few = windows[: PAIRED[lookback]]
-    torch.manual_seed(0)
-    model = TradingTransformer(windows.n_features, max_seq_len=lookback, dropout=0.0).eval()
-    contestants: dict[str, tuple[Callable[[], object], int]] = {
-        "plain": (lambda: predict(model, windows), len(windows)),
-        "pairs": (lambda: (predict(model, few), pairs(model, few)), len(few)),
+
+    def in_two_passes() -> None:
+        contests.predict(model, few)
+        pairs(model, few)
+
+    contestants: dict[str, contests.Contestant] = {
+        "plain": (partial(contests.predict, model, windows), len(windows)),
+        "pairs": (in_two_passes, len(few)),
     }
     for name, (method, options) in METHODS.items():
-        contestants[name] = (
-            lambda method=method, options=options: explain(model, windows, method, **options),
-            len(windows),
-        )
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_ in range(rounds + 1):
-        for name, (work, count) in contestants.items():
-            start = time.process_time()
-            work()
-            if round_:  # the first warms up
-                times[name].append((time.process_time() - start) / count)
-
-    def ratio(one: str, other: str) -> float:
-        return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
-
+        contestants[name] = (partial(explain, model, windows, method, **options), len(windows))
+    times = contests.interleaved(contestants, rounds, device)
     return {
         "lookback": lookback,
         "windows": len(windows),
-        "ms a window, plain": 1e3 * statistics.median(times["plain"]),
-        **{f"{name} ÷ plain": ratio(name, "plain") for name in METHODS},
-        "pairs ÷ alti": ratio("pairs", "alti"),
+        "ms a window, plain": times.ms("plain"),
+        **{f"{name} ÷ plain": times.ratio(name, "plain") for name in METHODS},
+        "pairs ÷ alti": times.ratio("pairs", "alti"),
         "largest error of alti": error(model, few),
     }
 
@@ -176,21 +152,14 @@ def gap(model: nn.Module, x: Tensor) -> float:
 
 def main() -> None:
     """Print tables and write benchmarks/results/explain_values.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--lookbacks", type=int, nargs="+", default=list(SIZES))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = contests.asked(contests.parser(__doc__, SIZES, rounds=9))
     missed = gaps()
     for name, share in missed.items():
         print(f"{name}: {share:.1e}")
-    rows = [contest(lookback, arguments.rounds) for lookback in arguments.lookbacks]
-    names = list(rows[0])
-    print(" | ".join(names))
-    for row in rows:
-        print(" | ".join(f"{row[name]:.3g}" for name in names))
+    rows = [contest(lookback, arguments.rounds, arguments.device) for lookback in arguments.lookbacks]
+    contests.table(rows)
     told = {"rounds": arguments.rounds, "rows": rows, "parts miss outputs by": missed}
-    record.write("explain_values", told)
+    record.write(contests.name_of("explain_values", arguments.device), told)
 
 
 if __name__ == "__main__":

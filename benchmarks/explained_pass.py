@@ -14,12 +14,10 @@ wide, 8 heads, untrained, since weights do not change the cost.
   of whole matrices.
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+import contests
 import numpy as np
 import record
 import torch
@@ -27,21 +25,11 @@ import torch
 from workbench.explainers import batches
 from workbench.explainers.explanation import explain
 from workbench.explainers.rollouts import rollout
-from workbench.features.indicators import make_features
-from workbench.features.labels import label_moves
 from workbench.features.windows import Windows
-from workbench.market.loading import load_prices
 from workbench.models.transformer import TradingTransformer
 
 SIZES = {20: 1024, 60: 384, 200: 96, 800: 12}  # windows by lookback
 LOOPED = {20: 64, 60: 48, 200: 16, 800: 4}  # of these, how many the loop explains
-
-
-def predict(model: TradingTransformer, windows: Windows, size: int) -> None:
-    """Predict in batches of `size`."""
-    with torch.no_grad():
-        for start in range(0, len(windows), size):
-            model(windows.batch(slice(start, start + size)))
 
 
 def loop(model: TradingTransformer, windows: Windows) -> np.ndarray:
@@ -53,65 +41,44 @@ def loop(model: TradingTransformer, windows: Windows) -> np.ndarray:
         )
         for layer in model.layers
     ]
-    rows = []
+    rows, device = [], next(model.parameters()).device
+    model.prune = False
     with torch.no_grad():
         for i in range(len(windows)):
-            model(windows.batch(slice(i, i + 1)))
+            x = windows.batch(slice(i, i + 1)).to(device)
+            model(x)
             maps.clear()
-            model(windows.batch(slice(i, i + 1)))
-            rows.append(rollout(maps)[0, -1].numpy())
+            model(x)
+            rows.append(rollout(maps)[0, -1].cpu().numpy())
+    model.prune = True
     for hook in hooks:
         hook.remove()
     return np.stack(rows)
 
 
-def seconds_each(work: Callable[[], object], windows: int) -> float:
-    """Processor seconds of `work`, by window."""
-    start = time.process_time()
-    work()
-    return (time.process_time() - start) / windows
-
-
-def contest(lookback: int, rounds: int) -> dict[str, float]:
+def contest(lookback: int, rounds: int, device: str) -> dict[str, float]:
     """Ratios at one lookback."""
-    prices = load_prices("AAPL")
-    windows = Windows.of(make_features(prices), label_moves(prices), lookback)[-SIZES[lookback] :]
+    model, windows = contests.published(lookback, device)
+    windows = windows[-SIZES[lookback] :]
     few = windows[: LOOPED[lookback]]
-    torch.manual_seed(0)
-    model = TradingTransformer(windows.n_features, max_seq_len=lookback, dropout=0.0).eval()
     size = batches.BARS // lookback  # as `explain` chooses it: where it keeps weights, 8 heads of float32
     if lookback < batches.LONG:
         size = min(size, batches.KEPT_BYTES // (8 * 4 * lookback**2))
-
-    def unpruned(work: Callable[[], object]) -> None:
-        model.prune = False
-        work()
-        model.prune = True
-
-    contestants: dict[str, tuple[Callable[[], object], int]] = {
-        "plain": (lambda: unpruned(lambda: predict(model, windows, 64)), len(windows)),
-        "pruned": (lambda: predict(model, windows, size), len(windows)),
-        "explained": (lambda: explain(model, windows), len(windows)),
-        "loop": (lambda: unpruned(lambda: loop(model, few)), len(few)),
+    contestants: dict[str, contests.Contestant] = {
+        "plain": (partial(contests.predict, model, windows), len(windows)),
+        "pruned": (partial(contests.predict, model, windows, size, prune=True), len(windows)),
+        "explained": (partial(explain, model, windows), len(windows)),
+        "loop": (partial(loop, model, few), len(few)),
     }
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_ in range(rounds + 1):
-        for name, (work, count) in contestants.items():
-            spent = seconds_each(work, count)
-            if round_:  # the first warms up
-                times[name].append(spent)
-
-    def ratio(one: str, other: str) -> float:
-        return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
-
+    times = contests.interleaved(contestants, rounds, device)
     return {
         "lookback": lookback,
         "windows": len(windows),
-        "ms a window, explained": 1e3 * statistics.median(times["explained"]),
-        "explained ÷ plain": ratio("explained", "plain"),
-        "explained ÷ pruned": ratio("explained", "pruned"),
-        "pruned ÷ plain": ratio("pruned", "plain"),
-        "loop ÷ explained": ratio("loop", "explained"),
+        "ms a window, explained": times.ms("explained"),
+        "explained ÷ plain": times.ratio("explained", "plain"),
+        "explained ÷ pruned": times.ratio("explained", "pruned"),
+        "pruned ÷ plain": times.ratio("pruned", "plain"),
+        "loop ÷ explained": times.ratio("loop", "explained"),
         "largest error": error(model, few),
     }
 
@@ -126,17 +93,11 @@ def error(model: TradingTransformer, windows: Windows) -> float:
 
 def main() -> None:
     """Print a table and write benchmarks/results/explained_pass.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--lookbacks", type=int, nargs="+", default=list(SIZES))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [contest(lookback, arguments.rounds) for lookback in arguments.lookbacks]
-    names = list(rows[0])
-    print(" | ".join(names))
-    for row in rows:
-        print(" | ".join(f"{row[name]:.3g}" for name in names))
-    record.write("explained_pass", {"rounds": arguments.rounds, "rows": rows})
+    arguments = contests.asked(contests.parser(__doc__, SIZES, rounds=9))
+    rows = [contest(lookback, arguments.rounds, arguments.device) for lookback in arguments.lookbacks]
+    contests.table(rows)
+    told = {"rounds": arguments.rounds, "rows": rows}
+    record.write(contests.name_of("explained_pass", arguments.device), told)
 
 
 if __name__ == "__main__":
