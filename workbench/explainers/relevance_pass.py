@@ -31,7 +31,7 @@ class RelevanceOptions:
     ----------
     position
         Whose row of R is read, negative from the end. By default the position that the answer is read at:
-        the last bar as a rule, a class token, or the mean over those that a model pools.
+        the last bar as a rule, or the mean over those that a model pools.
     identity
         Count the identity that relevance begins with, which gives the position read at the weight one.
     start_layer
