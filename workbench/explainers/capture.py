@@ -19,6 +19,7 @@ from workbench.explainers.maps import AttentionMaps, NoAttentionFound
 from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder, followed
 from workbench.training.prediction import placement
+from workbench.training.turns import turn
 
 _RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
@@ -120,6 +121,7 @@ def watching(
     """
     recorder = Recorder(keep, gradients)
     with ExitStack() as stack:
+        stack.enter_context(turn(module))
         stack.enter_context(_uncompiled())
         stack.enter_context(_in_mode(module, training))
         if full:

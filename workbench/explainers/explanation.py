@@ -14,6 +14,7 @@ from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
 from workbench.training.prediction import frame_of
 from workbench.training.threads import using_threads
+from workbench.training.turns import turn
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def explain(
     Parameters
     ----------
     model
-        A model of this package, or any module: `rollout` needs one whose attention can be watched.
+        A model of this package, or any module: `rollout` needs one whose attention can be watched. Threads
+        that explain, ask or train one model take turns.
     windows
         The windows to explain.
     method
@@ -187,7 +189,7 @@ def explain(
     is read there, not one that pools over bars or mixes them before attending (recurrence, convolution).
 
     Relevance is of one answer, and never against it: what would lower the answer counts as nothing. It is
-    read where the answer is, at the last bar, a class token, or the mean over the bars a model pools
+    read where the answer is, at the last bar or as the mean over the bars a model pools
     (`options["read"]` says which), without the identity that it began with. `options["total"]` has what the
     shares are of.
 
@@ -214,7 +216,7 @@ def explain(
         raise ValueError("there are no windows to explain; choose dates that the windows cover")
     watch = Watch() if watch is None else watch
     watch.report(0, len(windows))
-    with using_threads(threads):
+    with turn(model, lambda: watch.check(0, len(windows))), using_threads(threads):
         found = chosen.run(Question(model, windows, target, watch, options))
     found = beyond_null(chosen, found) if beyond else found
     return Explanation(

@@ -23,6 +23,7 @@ from workbench.training.prediction import placement
 from workbench.training.recipes import earlier_state, run_recipe
 from workbench.training.states import TrainingState
 from workbench.training.threads import using_threads
+from workbench.training.turns import turn
 
 if TYPE_CHECKING:
     from workbench.training.callbacks import BestKeeper
@@ -43,6 +44,9 @@ def fit(
 
     On the CPU the same call gives the same weights to the last bit. The caller's own random state is left
     as it was. Windows without a label are left out; a last, smaller batch is not.
+
+    Threads that predict or explain with the model meanwhile take turns with the batches: they see it as
+    trained so far, and training waits for them.
 
     Parameters
     ----------
@@ -126,9 +130,10 @@ def _run(net: "WindowsNet", keeper: "BestKeeper", state: TrainingState | None) -
                 return state.stopped
         return net.run()
     finally:
-        if keeper.best is not None:
-            net.module_.load_state_dict(keeper.best)
-        net.module_.eval()
+        with turn(net.module_):
+            if keeper.best is not None:
+                net.module_.load_state_dict(keeper.best)
+            net.module_.eval()
 
 
 def _history(job: Job, how: str, rows: list[dict[str, Any]]) -> History:

@@ -16,6 +16,7 @@ from workbench.training.callbacks import Ended
 from workbench.training.job import Job
 from workbench.training.metrics import balanced_accuracy, confusion, information_coefficient, matthews
 from workbench.training.prediction import check_output, placement
+from workbench.training.turns import turn
 
 
 class Batches:
@@ -109,9 +110,15 @@ class WindowsNet(NeuralNet):
             raise Ended("cancelled")
         super().on_batch_begin(net, *args, **kwargs)
 
+    def train_step(self, batch: tuple[Tensor, Tensor], **fit_params: Any) -> dict[str, Any]:
+        """Learn from a batch, in a turn of its own: another thread may explain the model between two."""
+        with turn(self.module_):
+            return super().train_step(batch, **fit_params)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], **fit_params: Any) -> dict[str, Any]:
         """Keep the outputs, from which the epoch's figures are made."""
-        step = super().validation_step(batch, **fit_params)
+        with turn(self.module_):
+            step = super().validation_step(batch, **fit_params)
         self.outputs_.append(step["y_pred"])
         return step
 

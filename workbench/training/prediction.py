@@ -12,6 +12,7 @@ from workbench.features.windows import Windows
 from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
 from workbench.training.threads import using_threads
+from workbench.training.turns import turn
 
 FEWEST = 8  # windows a pass: with fewer, PyTorch multiplies by other kernels, which round otherwise
 
@@ -24,7 +25,8 @@ def predict(
     Parameters
     ----------
     model
-        Maps (batch, time, feature) to (batch, output). Runs in eval mode; its mode is put back after.
+        Maps (batch, time, feature) to (batch, output). Runs in eval mode; its mode is put back after. Threads
+        that ask one model take turns.
     windows
         What to predict for.
     batch_size
@@ -64,7 +66,8 @@ def outputs_of(model: nn.Module, windows: Windows, batch_size: int = 256) -> Flo
     outputs = [torch.empty(0, windows.n_outputs, dtype=dtype)]
     with evaluating(model), torch.no_grad():
         for start in range(0, len(windows), batch_size):
-            x = windows.batch(slice(start, start + batch_size)).to(device, dtype)
+            # A copy, so that a model may change its input: a batch is a view of the bars.
+            x = windows.batch(slice(start, start + batch_size)).to(device, dtype, copy=True)
             count, lacking = len(x), min(FEWEST, batch_size) - len(x)
             if lacking > 0:
                 x = torch.cat([x, x[-1:].expand(lacking, -1, -1)])
@@ -112,11 +115,15 @@ def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every part of the model into eval mode inside the block, and each back into its own after it."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
+    """Put every part of the model into eval mode inside the block, and each back into its own after it.
+
+    Other threads wait for their turn until then.
+    """
+    with turn(model):
+        training = [module for module in model.modules() if module.training]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True

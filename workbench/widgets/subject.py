@@ -1,12 +1,11 @@
 """What is being explored: a model, one ticker's windows and prices, and all that follows from them."""
 
 import copy
-import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from workbench.features.windows import Windows
 from workbench.models.spec import ModelSpec
 from workbench.training.history import History
 from workbench.training.prediction import predict
+from workbench.training.turns import turn
 from workbench.widgets.accounts import Account, Conventions, account_of, splits_of
 from workbench.widgets.answers import Answers, answers_of, rows_of
 from workbench.widgets.lenses import Lens, lens_of, top_of
@@ -26,16 +26,6 @@ BARS_A_PASS = 16_384  # of all windows of one forward pass: what long windows ma
 GIVEN = "given"
 
 
-_LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-_LOCKS_LOCK = threading.Lock()
-
-
-def lock_of(model: nn.Module) -> threading.RLock:
-    """Return the lock under which a model runs: one for each, whichever subjects and widgets share it."""
-    with _LOCKS_LOCK:
-        return _LOCKS.setdefault(model, threading.RLock())
-
-
 @dataclass(frozen=True, eq=False)
 class Bench:
     """A model to run in one thread at a time: its own copy, or the user's own where it can't be copied."""
@@ -43,15 +33,15 @@ class Bench:
     model: nn.Module
 
     @property
-    def lock(self) -> threading.RLock:
-        """To be held while the model runs."""
-        return lock_of(self.model)
+    def lock(self) -> AbstractContextManager[None]:
+        """To be held while the model runs, once."""
+        return turn(self.model)
 
     @classmethod
     def of(cls, model: nn.Module) -> "Bench":
         """Copy a model, since watching it switches it about for a moment, which another pass would notice."""
         try:
-            with lock_of(model):
+            with turn(model):
                 return cls(copy.deepcopy(model))
         except (
             RuntimeError,
@@ -111,7 +101,7 @@ class Subject:
     def predictions(self) -> pd.DataFrame:
         """What the model says of every window."""
         batch = max(1, min(256, BARS_A_PASS // self.windows.lookback))
-        with lock_of(self.model):
+        with turn(self.model):
             return predict(self.model, self.windows, batch_size=batch)
 
     @cached_property
@@ -139,14 +129,14 @@ class Subject:
     @cached_property
     def lens(self) -> Lens:
         """How the model's attention is looked at."""
-        with lock_of(self.model):
+        with turn(self.model):
             return lens_of(self.model, self.windows)
 
     @cached_property
     def top(self) -> float:
         """The end of the colour scale of all maps."""
         lens = self.lens
-        with lock_of(self.model):
+        with turn(self.model):
             return top_of(self.model, self.windows, lens)
 
     @property
