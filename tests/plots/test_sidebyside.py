@@ -178,3 +178,16 @@ def test_a_frame_of_features_is_added_up(bars, date):
 def test_what_does_not_fit_is_refused(bars, date, explained, message):
     with pytest.raises(ValueError, match=message):
         plots.methods(bars, explained, date)
+
+
+@dataclass(frozen=True)
+class Dated(Why):
+    dates: pd.DatetimeIndex | None = None
+
+
+def test_an_explanation_of_another_decision_is_refused(bars, explained, date):
+    scores = explained["rollout"].scores
+    plots.methods(bars, {"rollout": Dated(scores, dates=pd.DatetimeIndex([date]))}, date)
+    for wrong in (bars.index[[59]], bars.index[:0]):
+        with pytest.raises(ValueError, match="rollout must explain the decision drawn"):
+            plots.methods(bars, {"rollout": Dated(scores, dates=wrong)}, date)

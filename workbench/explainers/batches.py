@@ -71,11 +71,14 @@ def rollout_pass(
 
 
 def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterator[Tensor]:
-    """Yield batches that fit the caches; the first, of one window, says what a window's weights take."""
+    """Yield copies of windows, as many as fit the caches; the first, of one, says what its weights take.
+
+    A model may write over its input, and what `windows.batch` gives is a view of the bars.
+    """
     device, dtype = placement(module)
     start, size = 0, 1
     while start < len(windows):
-        yield windows.batch(slice(start, start + size)).to(device, dtype)
+        yield windows.batch(slice(start, start + size)).to(device, dtype, copy=True)
         start += size
         size = max(1, BARS // windows.lookback)
         if recorder.keep is not None:

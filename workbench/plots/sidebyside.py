@@ -71,7 +71,7 @@ def methods(
     ------
     ValueError
         If prices are of several assets or too short, `date` isn't one of their bars, there is no method, or
-        the methods' scores are not of one window.
+        the methods' scores are not of one window, or are of another decision, by their `dates`.
 
     Examples
     --------
@@ -82,6 +82,7 @@ def methods(
     scores = _scores(explained)
     count = len(next(iter(scores.values())))
     seen = window_of(prices, date, count)
+    _check_decided(explained, seen.index[-1])
     inches = _PRICE + (_STRIP + 0.22) * len(scores) + 0.95
     upper, *strips = stack(ax, (_PRICE, *[_STRIP] * len(scores)), size=(9.0, inches))
     draw_prices(upper, seen)
@@ -113,6 +114,18 @@ def _scores(explained: Mapping[str, ArrayLike | Explained]) -> dict[str, np.ndar
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"all methods must explain the bars of one window. Got {lengths}, bars by method.")
     return found
+
+
+def _check_decided(explained: Mapping[str, ArrayLike | Explained], date: pd.Timestamp) -> None:
+    """Refuse explanations that say they are of another decision."""
+    for name, each in explained.items():
+        dates = getattr(each, "dates", None)
+        if dates is not None and (len(dates) != 1 or dates[0] != date):
+            told = ", ".join(str(one) for one in dates[:3])
+            raise ValueError(
+                f"{name} must explain the decision drawn, {date}. It is of {told}. "
+                "Take compare(…).at(date) of the same date."
+            )
 
 
 def _by_bar(scores: Any, name: str) -> np.ndarray:

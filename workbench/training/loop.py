@@ -37,7 +37,8 @@ class Batches:
         for number, start in enumerate(range(0, len(windows), size), start=1):
             rows = slice(start, start + size)
             self.rows, self.number = torch.from_numpy(order[rows]) if self.shuffled else rows, number
-            yield windows.batch(self.rows).to(device, dtype), y[self.rows]
+            # Copies, so that a model may change its input: rows in order are a view of the bars.
+            yield windows.batch(self.rows).to(device, dtype, copy=not self.shuffled), y[self.rows]
 
 
 class WindowsNet(NeuralNet):

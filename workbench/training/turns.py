@@ -28,9 +28,9 @@ def turn(model: nn.Module, asked: Callable[[], object] | None = None) -> Iterato
 
     Notes
     -----
-    A thread that has the turn may take it again. Turns go by who asked first. All modules of a model are taken
-    at once, so that two threads never hold half of what the other needs; a thread that takes a second model's
-    turn within one may still wait for ever for another that does so the other way round.
+    A thread that has the turn may take it again. Turns go by who asked first. All modules of a model are
+    taken at once, so that two threads never hold half of what the other needs; a thread that takes a second
+    model's turn within one may still wait for ever for another that does so the other way round.
     """
     modules = list(model.modules())
     me, parts = threading.get_ident(), frozenset(map(id, modules))
