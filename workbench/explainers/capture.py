@@ -100,6 +100,7 @@ def attention_maps(
         kinds=tuple(layer.kind for layer in recorder.layers),
         allowed=tuple(layer.allowed for layer in recorder.layers),
         output=output,
+        above=tuple(layer.above for layer in recorder.layers),
     )
 
 

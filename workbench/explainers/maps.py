@@ -31,6 +31,9 @@ class AttentionMaps:
         True where the mask lets a query look at a key, broadcastable to the layer; None where all is allowed.
     output
         What the model returned.
+    above
+        The names of the layers that a layer's values draw on, one set a layer; None where that was not seen.
+        Empty of maps from elsewhere.
     """
 
     layers: tuple[Float[Tensor, "_ _ _ _"], ...]
@@ -38,6 +41,7 @@ class AttentionMaps:
     kinds: tuple[str, ...]
     allowed: tuple[Bool[Tensor, "..."] | None, ...]
     output: Tensor | tuple | object = None
+    above: tuple[frozenset[str] | None, ...] = ()
 
     @classmethod
     def of(cls, layers: Sequence[Tensor]) -> "AttentionMaps":
@@ -79,6 +83,7 @@ class AttentionMaps:
             names=tuple(self.names[i] for i in chosen),
             kinds=tuple(self.kinds[i] for i in chosen),
             allowed=tuple(self.allowed[i] for i in chosen),
+            above=tuple(self.above[i] for i in chosen) if self.above else (),
         )
 
     def __repr__(self) -> str:

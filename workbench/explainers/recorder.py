@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from workbench.explainers.calls import Call
-from workbench.explainers.lineage import Lineage
+from workbench.explainers.lineage import Layers, Lineage
 from workbench.explainers.products import Product, Shelf
 from workbench.explainers.softmax import AttentionLayer, Recall
 from workbench.explainers.written import WrittenAttention
@@ -52,14 +52,19 @@ class Recorder(TorchFunctionMode):
         self.path: list[tuple[str, nn.Module, Recall | None]] = []
         self.unseen: list[str] = []
         self.lineage = Lineage()
-        self.written: WrittenAttention | None = WrittenAttention(self.lineage, gradients, self._add)
+        self.written: WrittenAttention | None = WrittenAttention(self.lineage, gradients, self._found)
+        self._values_of: frozenset[str] | None = None  # the layers that the values now gathered draw on
         self._kinds: list[str] = []
+        self._above: list[frozenset[str] | None] = []
+        self._gone = 0  # how many layers the passes before had: tensors kept from them draw on those
 
     def clear(self) -> None:
         """Forget the passes seen so far, before the next one."""
         if self.layers and self.written is not None and not self.written.needed:
             self.written = None
             self._kinds = [layer.kind for layer in self.layers]
+            self._above = [layer.above for layer in self.layers]
+        self._gone += len(self.layers)
         self.layers, self.names = [], []
         if self.keep is not None:
             self.keep.rewind()
@@ -67,9 +72,12 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in FUSED:
-            return self._renewed(self._product(Product(*args, **kwargs), None))
+            asked = Product(*args, **kwargs)
+            return self._attended(lambda: self._product(asked, None), asked.query, asked.key, asked.value)
         if func is F.multi_head_attention_forward:
-            return self._renewed(self._multi_head(args, kwargs))
+            given = inspect.signature(func).bind(*args, **kwargs).arguments
+            sources = given["query"], given["key"], given["value"]
+            return self._attended(lambda: self._multi_head(given), *sources)
         if self.written is None:
             return func(*args, **kwargs)
         call = Call.of(func, args, kwargs)
@@ -77,10 +85,30 @@ class Recorder(TorchFunctionMode):
             self.unseen.append(call.name)
         return self.written.run(call)
 
-    def _renewed(self, result: Any) -> Any:
-        if self.written is not None:
-            self.lineage.renew(result)
+    def _attended(self, attend: Callable[[], Any], query: Tensor, key: Tensor, value: Tensor) -> Any:
+        """Return what a layer answers, once it is known what its values draw on."""
+        if self.written is None:
+            known = len(self.layers) < len(self._above)
+            self._values_of = self._above[len(self.layers)] if known else None
+            return attend()
+        drawn = self.lineage.layers(query, key, value)
+        self._values_of = self._named(self.lineage.layers(value))
+        result = attend()
+        self.lineage.renew(result, None if drawn is None else drawn | {self._newest()})
         return result
+
+    def _named(self, layers: Layers | None) -> frozenset[str] | None:
+        gone = self._gone
+        return None if layers is None else frozenset(self.names[i - gone] for i in layers if i >= gone)
+
+    def _newest(self) -> int:
+        return self._gone + len(self.layers) - 1
+
+    def _found(self, layer: AttentionLayer, values: Layers | None) -> int:
+        """Keep a layer that the model wrote out, and return its number."""
+        self._values_of = self._named(values)
+        self._add(layer)
+        return self._newest()
 
     def _product(self, asked: Product, kind: str | None) -> Tensor:
         if kind is None:
@@ -103,11 +131,9 @@ class Recorder(TorchFunctionMode):
         layer.keep(self.keep)
         return layer.product(asked.value, asked.query)
 
-    def _multi_head(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _multi_head(self, given: dict[str, Any]) -> Any:
         # Within a mode's handler the mode is off, so the function's own calls would go unseen: run a copy
         # of it whose softmax and product are ours. Nothing of torch is patched.
-        bound = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs)
-        given = bound.arguments
         query, key, heads = given["query"], given["key"], given["num_heads"]
         alike = query is key or query.shape == key.shape
         kind = (self._told(query, key) if alike else "cross") or _itself(query, key)
@@ -124,7 +150,7 @@ class Recorder(TorchFunctionMode):
         watched = watched_copy(
             F.multi_head_attention_forward, softmax=softmax, scaled_dot_product_attention=product
         )
-        return watched(*args, **kwargs)
+        return watched(**given)
 
     def _told(self, query: Tensor, key: Tensor) -> str | None:
         """Tell self- from cross-attention by the origins of query and key, or as the first pass told them."""
@@ -149,6 +175,7 @@ class Recorder(TorchFunctionMode):
                     "its weights: look for torch.no_grad, and turn checkpointing off"
                 )
             layer.differentiate()
+        layer.above = self._values_of
         self.layers.append(layer)
         before = sum(name.partition("#")[0] == path for name in self.names)
         own = f"attention {len(self.layers)}" if not path else path if not before else f"{path}#{before + 1}"

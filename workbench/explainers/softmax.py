@@ -47,6 +47,7 @@ class AttentionLayer:
     blank: bool = False
     same_mask: bool = False  # no mask, or the causal one: known to be the same for every sample
     sums_to_one: bool = False  # known of every row: softmax gives it, unless a mask may leave a row empty
+    above: frozenset[str] | None = None  # names of the layers that its values draw on; None if not known
 
     @classmethod
     def of_scores(cls, kind: str, scores: Tensor, heads: int, same_mask: bool) -> "AttentionLayer":

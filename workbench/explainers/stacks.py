@@ -33,9 +33,10 @@ def stack_of(
             raise ValueError(
                 f"{name} holds attention that is not finite: look for NaN in the input or the weights"
             )
+    above = maps.above or (None,) * len(maps)
     layers = [
-        AttentionLayer(kind, allowed, kept=weights)
-        for kind, allowed, weights in zip(maps.kinds, maps.allowed, maps.layers, strict=True)
+        AttentionLayer(kind, allowed, kept=weights, above=below)
+        for kind, allowed, weights, below in zip(maps.kinds, maps.allowed, maps.layers, above, strict=True)
     ]
     check_stack(layers, maps.names, start_layer, method)
     return layers[start_layer:]
@@ -75,4 +76,17 @@ def check_stack(
             raise ValueError(
                 f"{name} holds the last query only, yet layers follow it: "
                 "capture with attention_maps(model, x, full=True)"
+            )
+    _check_order(layers[start_layer:], names[start_layer:], method)
+
+
+def _check_order(layers: Sequence[AttentionLayer], names: Sequence[str], method: str) -> None:
+    """Refuse layers that are known not to be one on top of the other."""
+    for i, layer in enumerate(layers[1:], 1):
+        if layer.above is not None and names[i - 1] not in layer.above:
+            raise ValueError(
+                f"{names[i - 1]} and {names[i]} run side by side: what the second gathers is not computed "
+                f"from what the first gave, so {method} has no way through both. If they are heads of one "
+                "layer, join them, as in rollout([torch.cat(maps.layers[:2], 1)]); else choose the layers "
+                f"of one stack, as in maps.select({names[i]!r})"
             )

@@ -128,6 +128,7 @@ def _maps(
             None if layer.allowed is None else layer.allowed.any(1, keepdim=True) for layer in recorder.layers
         ),
         output=output,
+        above=tuple(layer.above for layer in recorder.layers),
     )
 
 

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from workbench.explainers.calls import Call
 from workbench.explainers.contractions import PRODUCTS, Roles, roles_of, roles_of_times
-from workbench.explainers.lineage import Lineage, Roots, tensors_in
+from workbench.explainers.lineage import Layers, Lineage, Roots, tensors_in
 from workbench.explainers.masks import unblocked
 from workbench.explainers.rows import Rows
 from workbench.explainers.softmax import AttentionLayer
@@ -59,6 +59,8 @@ class Followed:
         The roots of query and key, where they are known.
     rows
         What the rows of a product of three axes are.
+    layers
+        The layers that query and key draw on; None where that is not known.
     plain
         Nothing but the softmax was done to the values, so that they sum to one.
     upstream
@@ -74,6 +76,7 @@ class Followed:
     length: int
     pair: tuple[Roots, Roots] | None
     rows: Rows
+    layers: Layers | None
     plain: bool = True
     upstream: bool = True
     dropped: bool = False
@@ -91,7 +94,8 @@ class Pending:
     """Weights times values, not yet summed over the keys."""
 
     layer: AttentionLayer
-    softmax: Hashable
+    followed: Followed
+    values: Tensor
     axis: int
 
 
@@ -105,17 +109,19 @@ class WrittenAttention:
     gradients
         Whether the weights found must be what the model's result is computed from.
     found
-        Told of every layer.
+        Told of every layer, and of the layers that its values draw on; answers with its number.
     """
 
-    def __init__(self, lineage: Lineage, gradients: bool, found: Callable[[AttentionLayer], None]) -> None:
+    def __init__(
+        self, lineage: Lineage, gradients: bool, found: Callable[[AttentionLayer, Layers | None], int]
+    ) -> None:
         self.lineage = lineage
         self.gradients = gradients
         self.found = found
         self.softmaxes = 0
         self._followed: Any = WeakTensorKeyDictionary()
         self._pending: Any = WeakTensorKeyDictionary()
-        self._met: set[Hashable] = set()  # softmaxes known to be attention
+        self._met: dict[Hashable, int] = {}  # softmaxes known to be attention, and the number of the layer
 
     @property
     def needed(self) -> bool:
@@ -172,6 +178,7 @@ class WrittenAttention:
             scores.shape[axis],
             self.lineage.pair(scores),
             Rows(scores.shape[1], scores.shape[0]) if scores.ndim == 4 else self.lineage.rows(scores),
+            self.lineage.layers(scores),
             upstream=weights is result,
         )
         return result
@@ -242,9 +249,9 @@ class WrittenAttention:
             roles = roles_of(call.name, call.args, call.kwargs, tensor, axis)
             if roles is not None and self.lineage.roots(roles.values):
                 layer, factor = self._layer(followed, tensor, roles)
-                self._meet(layer, followed.softmax)
+                drawn = self._meet(layer, followed, roles.values)
                 result = self._through(call.replaced(tensor, factor))
-                self.lineage.renew(result)
+                self.lineage.renew(result, drawn)
                 return result
         return self._through(call)
 
@@ -257,7 +264,7 @@ class WrittenAttention:
             if roles is not None:
                 layer, factor = self._layer(followed, tensor, roles)
                 result = self._through(call.replaced(tensor, factor))
-                self._pending[result] = Pending(layer, followed.softmax, axis)
+                self._pending[result] = Pending(layer, followed, values, axis)
                 return result
         return self._revalue(call, tensor)
 
@@ -267,14 +274,16 @@ class WrittenAttention:
         over = [dims] if isinstance(dims, int) else list(dims or [])
         result = self._through(call)
         if pending.axis in [axis % ndim for axis in over]:
-            self._meet(pending.layer, pending.softmax)
-            self.lineage.renew(result)
+            self.lineage.renew(result, self._meet(pending.layer, pending.followed, pending.values))
         return result
 
-    def _meet(self, layer: AttentionLayer, softmax: Hashable) -> None:
-        if softmax not in self._met:
-            self._met.add(softmax)
-            self.found(layer)
+    def _meet(self, layer: AttentionLayer, followed: Followed, values: Tensor) -> Layers | None:
+        """Keep the layer if it is new, and return the layers that its result draws on."""
+        gathered, weighed = self.lineage.layers(values), followed.layers
+        if followed.softmax not in self._met:
+            self._met[followed.softmax] = self.found(layer, gathered)
+        own = self._met[followed.softmax]
+        return None if gathered is None or weighed is None else gathered | weighed | {own}
 
     def _layer(self, followed: Followed, tensor: Tensor, roles: Roles) -> tuple[AttentionLayer, Tensor]:
         """Return the layer, and the factor that the model's product is to be taken with."""
