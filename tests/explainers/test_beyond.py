@@ -74,6 +74,11 @@ def test_no_pass_is_spent_where_no_null_is_thinkable(windows):
     model = Unasked(3, d_model=12, n_heads=3, n_layers=1, d_ff=8)
     with pytest.raises(ValueError, match="kernel_shap has no null"):
         explain(model, windows, "kernel_shap", against_null=True)
+    with pytest.raises(ValueError, match="relevance has no null"):
+        explain(model, windows, "relevance", against_null=True)
+    for method in ("rollout", "flow"):
+        with pytest.raises(ValueError, match=rf"{method} with discard=0\.2 has no null"):
+            explain(model, windows, method, discard=0.2, against_null=True)
     with pytest.raises(ValueError, match="against_null is True or False; got 'yes'"):
         explain(model, windows, against_null="yes")
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
+from torch.utils.checkpoint import checkpoint
 
 from workbench.explainers.agreement import by_bar, rank_correlations, top_bars, top_overlap
 from workbench.explainers.comparisons import Comparison, compare
@@ -183,6 +184,59 @@ def test_an_error_that_is_no_refusal_is_raised(windows, made_up):
     made_up("broken", fails)
     with pytest.raises(ZeroDivisionError, match="a fault of the method's own"):
         compare(small(), windows, ["rollout", "broken"])
+
+
+class Checkpointed(torch.nn.Module):
+    """Computes its attention again for gradients, where it cannot be watched."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = torch.nn.Linear(3, 8), torch.nn.Linear(8, 3)
+        self.layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x):
+        return self.head(checkpoint(self.layer, self.embed(x), use_reentrant=False)[:, -1])
+
+
+def test_a_method_that_the_model_cannot_run_under_is_named_with_its_reason(windows):
+    seen = compare(Checkpointed(), windows[:3], ["rollout", "relevance"])
+    assert list(seen.explanations) == ["rollout"]
+    assert "checkpointing computes attention again" in seen.refused["relevance"]
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError])
+def test_a_model_that_fails_under_every_method_is_refused_by_all(windows, made_up, error):
+    def fails(question):
+        raise error("no kernel for this")
+
+    made_up("broken", fails)
+    with pytest.raises(ValueError, match="broken: no kernel for this"):
+        compare(small(), windows, ["broken"])
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError])
+def test_a_fault_of_the_program_is_raised(windows, made_up, error):
+    def fails(question):
+        raise error("a fault")
+
+    made_up("broken", fails)
+    with pytest.raises(error, match="a fault"):
+        compare(small(), windows, ["rollout", "broken"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lime": {"sampels": 64}}, r"lime has no option 'sampels'\. Did you mean 'samples'"),
+        ({"lime": {"samples": 64, "target": "xyz"}}, "There is no class 'xyz'"),
+        ({"rollout": {"target": "buy"}}, "rollout says what the whole answer draws on"),
+        ({"rollout": {"residual": 5}}, "residual is a share between 0 and 1"),
+        ({"gradient_x_input": {"steps": 5}}, "gradient_x_input has no options; got steps"),
+    ],
+)
+def test_a_mistake_in_the_options_is_the_callers_not_a_refusal(windows, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare(small(), windows[:2], ["rollout", "gradient_x_input", "lime"], options=options)
 
 
 def test_windows_without_ranks_are_left_out_of_the_mean(windows, made_up):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,8 +113,6 @@ def test_later_windows_do_not_touch_earlier_explanations(windows):
 
 
 def _with_bars(windows, bars):
-    from dataclasses import replace
-
     return replace(windows, bars=bars)
 
 
@@ -150,7 +150,7 @@ def test_a_network_left_in_training_mode_is_explained_without_dropout(windows):
     ("arguments", "message"),
     [
         ({"method": "rolout"}, r"There is no method 'rolout'\. Did you mean 'rollout'\?"),
-        ({"head": 3}, "rollout has no option 'head'; it has fusion, residual"),
+        ({"head": 3}, r"rollout has no option 'head'. There are: fusion, residual"),
         ({"start_layer": 3}, "start_layer 3 is not one of the 3 layers"),
         ({"position": 6}, "position 6 is outside the 6 bars"),
         ({"fusion": [1, 2]}, "head weights are 3 numbers"),
@@ -251,8 +251,56 @@ def test_half_precision_models_are_explained_in_full(windows, dtype):
 
 
 def test_made_up_prices_are_named(windows):
-    from dataclasses import replace
-
     made_up = replace(windows, provenance={"synthetic": True})
     assert "SYNTHETIC" in repr(explain(transformer(), made_up))
     assert "no windows" in repr(explain(transformer(), windows)[0:0])
+
+
+def test_what_options_say_of_each_window_is_cut_with_the_windows(panel):
+    why = explain(transformer(), panel, "relevance", target="buy")
+    total = why.options["total"]
+    assert total.index.equals(why.predictions.index)
+    assert total.index.is_unique
+    day = why.at(panel.dates[10], ticker="BBB")
+    assert day.options["total"].index.tolist() == [(panel.dates[10], "BBB")]
+    assert day.options["total"].item() == total.loc[panel.dates[10], "BBB"]
+    chosen = np.arange(len(panel)) % 3 == 0
+    assert why[chosen].options["total"].equals(total[chosen])
+    assert why[2:5].options["total"].equals(total.iloc[2:5])
+    assert why[2:5].options["read"] == why.options["read"]
+    met = explain(transformer(), panel[:4], "flow").options["saturated"]
+    assert met.index.equals(panel_index(panel[:4]))
+
+
+def panel_index(panel):
+    return pd.MultiIndex.from_arrays([panel.dates, panel.tickers], names=["date", "ticker"])
+
+
+def test_completeness_is_the_largest_gap_by_the_largest_change_and_is_shown(windows):
+    why = explain(transformer(), windows, "integrated_gradients", target="buy", n_steps=3)
+    sums = why.scores.sum(axis=(1, 2), dtype=float)
+    expected = abs(sums - why.change).max() / abs(why.change).max()
+    assert why.completeness == pytest.approx(expected)
+    assert f"completeness within {100 * expected:.2g} %, trust" in repr(why)
+    by_hand = replace(why[:2], scores=np.array([[1.0, 2.0], [0.0, -3.0]]), change=np.array([2.5, -4.0]))
+    assert by_hand.gap.tolist() == [0.5, 1.0]
+    assert by_hand.completeness == pytest.approx(1 / 4)
+    assert "completeness within 25 %" in repr(by_hand)
+
+
+def test_a_sum_that_is_far_off_is_shown(windows):
+    near = explain(transformer(), windows, "kernel_shap", target="buy", samples=64)
+    far = explain(transformer(), windows, "gradient_shap", target="buy", samples=3, background=windows)
+    assert near.completeness < 1e-4
+    assert "completeness within 0.01 %" in repr(near)
+    assert far.completeness > 0.05
+    assert f"completeness within {100 * far.completeness:.2g} %" in repr(far)
+
+
+def test_where_nothing_changes_all_of_a_gap_is_amiss(windows):
+    why = explain(transformer(), windows[:1], "integrated_gradients", target="buy", n_steps=3)
+    still = replace(why, scores=np.zeros_like(why.scores), change=np.zeros(1))
+    assert still.completeness == 0
+    assert replace(still, scores=np.ones_like(why.scores)).completeness == np.inf
+    assert "completeness" not in repr(why[:0])
+    assert explain(transformer(), windows[:1]).completeness is None

@@ -181,8 +181,8 @@ def test_the_model_is_asked_in_batches_over_windows_and_perturbations(windows, n
         ("kernel_shap", {"parts": (0, 1)}, r"sizes of at least 1; got \(0, 1\)"),
         ("occlusion", {"parts": np.zeros((2, 2), int)}, r"shape \(time, feature\) = \(6, 3\); got int64"),
         ("kernel_shap", {"samples": 2}, "samples is the number of coalitions asked.*at least 3; got 2"),
-        ("kernel_shap", {"samples": 12, "parts": "cells"}, "12 samples do not tell 18 parts apart: raise"),
-        ("lime", {"samples": 12, "parts": "cells"}, "12 samples do not tell 18 parts apart: raise"),
+        ("kernel_shap", {"samples": 12, "parts": "cells"}, "in 12 samples do not tell 18 parts apart: raise"),
+        ("lime", {"samples": 12, "parts": "cells"}, "in 12 samples do not tell 18 parts apart: raise"),
         ("lime", {"width": 0}, "width says how far coalitions count.*got 0"),
         ("lime", {"ridge": -1}, "ridge is a penalty of 0 or more; got -1"),
         ("lime", {"kernel_width": 1}, "lime has no option 'kernel_width'. There are: samples, parts, base"),
@@ -191,3 +191,15 @@ def test_the_model_is_asked_in_batches_over_windows_and_perturbations(windows, n
 def test_bad_options_are_refused_with_the_repair(windows, name, options, message):
     with pytest.raises(ValueError, match=message):
         explain(small(), windows, name, **options)
+
+
+def test_too_few_samples_are_told_by_how_many_were_asked_and_enough_suffice(windows):
+    # Seed 74 draws 18 different coalitions of these 30.
+    with pytest.raises(ValueError, match="in 30 samples do not tell 6 parts apart: raise samples to 60"):
+        explain(small(), windows[:2], "kernel_shap", samples=30, seed=74)
+    explain(small(), windows[:2], "kernel_shap", samples=60, seed=74)
+
+
+def test_a_width_at_which_nothing_counts_is_told_where_samples_cannot_help(windows):
+    with pytest.raises(ValueError, match="in 512 samples do not tell 6 parts apart: raise width"):
+        explain(small(), windows[:2], "lime", width=0.003)

@@ -355,6 +355,19 @@ def test_what_has_no_gradient_is_refused_with_the_repair():
         cross_relevance(maps, maps.output[:, 0])
 
 
+def test_maps_that_are_not_finite_are_refused_alike():
+    model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+    source = random(2, 5, 8).float()
+    source[1, 2, 3] = torch.nan
+    crossed = attention_maps(model, source, random(2, 3, 8).float(), gradients=True)
+    alone = attention_maps(model.encoder, source, gradients=True)
+    message = "holds attention that is not finite: look for NaN in the input or the weights"
+    with pytest.raises(ValueError, match=message):
+        cross_relevance(crossed, crossed.output[:, -1, 0])
+    with pytest.raises(ValueError, match=message):
+        relevance(alone, alone.output[:, -1, 0])
+
+
 def test_encoder_and_decoder_of_one_length_must_be_named():
     model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
     x = random(2, 5, 8).float()

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.explainers.batches import _batches, _check_scores, _shortened, check_bars
-from workbench.explainers.capture import check_seen, checked_module, watching
-from workbench.explainers.options import chosen
+from workbench.explainers.capture import check_any, checked_module, watching
+from workbench.explainers.options import check_position, chosen, is_whole
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.relevance_pass import RELEVANCE
@@ -47,7 +47,12 @@ class AttentionOptions:
     position: int = -1
 
     def __post_init__(self) -> None:
-        if self.head not in _FUSED and not isinstance(self.head, int):
+        if not (isinstance(self.layer, str) or is_whole(self.layer)):
+            raise ValueError(
+                f"layer is a whole number, negative from the last, or a layer's name; got {self.layer!r}"
+            )
+        check_position(self.position)
+        if not (self.head in _FUSED if isinstance(self.head, str) else is_whole(self.head)):
             raise ValueError(f"head is 'mean', 'max', 'min' or a head's number from 0; got {self.head!r}")
 
 
@@ -69,7 +74,7 @@ def attention(question: Question) -> Scored:
             recorder.clear()
             outputs.append(module(x))
             check_output(outputs[-1], len(x), windows)
-            check_seen(module, recorder)
+            check_any(module, recorder)
             layer = _layer(recorder, options)
             check_bars(layer, windows, len(x))
             row = _row(layer, options.position)
@@ -92,7 +97,7 @@ def attention(question: Question) -> Scored:
 def _layer(recorder: Recorder, options: AttentionOptions) -> AttentionLayer:
     """Return the layer asked for, once it is known to have the head."""
     names, kinds = recorder.names, [layer.kind for layer in recorder.layers]
-    if isinstance(options.layer, int):
+    if not isinstance(options.layer, str):
         if not -len(names) <= options.layer < len(names):
             raise ValueError(f"there is no layer {options.layer}: {len(names)} attend, numbered from 0")
         layer = recorder.layers[options.layer]
@@ -108,7 +113,7 @@ def _layer(recorder: Recorder, options: AttentionOptions) -> AttentionLayer:
             )
         layer = recorder.layers[found[0]]
     heads = layer.weight_shape[1]
-    if isinstance(options.head, int) and not -heads <= options.head < heads:
+    if not isinstance(options.head, str) and not -heads <= options.head < heads:
         raise ValueError(f"there is no head {options.head}: this layer has {heads}, numbered from 0")
     return layer
 
@@ -143,7 +148,7 @@ def _even(layer: AttentionLayer, row: int) -> Float[Tensor, "_ _ key"]:
 
 
 def _joined(rows: Float[Tensor, "batch head key"], head: int | str) -> Float[Tensor, "batch key"]:
-    if isinstance(head, int):
+    if not isinstance(head, str):
         return rows[:, head if rows.shape[1] > 1 else 0]  # one null may stand for every head
     return rows.mean(1) if head == "mean" else rows.amax(1) if head == "max" else rows.amin(1)
 

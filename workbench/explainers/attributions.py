@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.explainers.gradients import differentiating, gradient_of
-from workbench.explainers.options import check_count, chosen
+from workbench.explainers.options import check_count, check_whole, chosen
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.subjects import Subject
 from workbench.features.windows import Windows
@@ -49,6 +49,7 @@ class DrawnOptions:
 
     def __post_init__(self) -> None:
         check_count("samples", self.samples, 1, "the number of points drawn")
+        check_whole("seed", self.seed, "what is drawn by")
         if self.background is not None and not isinstance(self.background, Windows):
             raise ValueError(
                 "background is the Windows that baselines are drawn from, such as those of training; "

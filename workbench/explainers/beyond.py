@@ -15,8 +15,9 @@ def wants_beyond(method: Method, options: dict[str, Any]) -> bool:
     wanted = options.pop(OPTION, False)
     if not isinstance(wanted, bool):
         raise ValueError(f"{OPTION} is True or False; got {wanted!r}")
-    if wanted and not method.needs_attention:
-        raise ValueError(_refusal(method.name))
+    # Of one answer attention counts by its gradient, of which an even model has none; ranks are of a map.
+    if wanted and (not method.needs_attention or method.targets or options.get("discard")):
+        raise ValueError(_refusal(method.name, options))
     return wanted
 
 

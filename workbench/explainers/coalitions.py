@@ -15,10 +15,14 @@ MOST_ENUMERATED = 16  # parts beyond which nobody asks for all coalitions
 
 @dataclass(frozen=True, eq=False)
 class Coalitions:
-    """Parts kept (coalition, part), the first row keeping all, and the weight of each row in the fit."""
+    """Parts kept (coalition, part), the first row keeping all, and the weight of each row in the fit.
+
+    `samples` were asked for, of which some may have been alike.
+    """
 
     kept: Bool[Tensor, "coalition part"]
     weights: Float[Tensor, " coalition"]
+    samples: int
 
 
 def shapley_coalitions(parts: int, samples: int, seed: int) -> Coalitions:
@@ -46,7 +50,7 @@ def shapley_coalitions(parts: int, samples: int, seed: int) -> Coalitions:
         # Small and large ones come up again and again: they are asked once, and count as often as drawn.
         inner, times = pairs.unique(dim=0, return_counts=True)
         weights = times.double()
-    return Coalitions(torch.cat([ends, inner]), torch.cat([torch.zeros(2).double(), weights]))
+    return Coalitions(torch.cat([ends, inner]), torch.cat([torch.zeros(2).double(), weights]), samples)
 
 
 def even_coalitions(parts: int, samples: int, width: float | int, seed: int) -> Coalitions:
@@ -63,7 +67,7 @@ def even_coalitions(parts: int, samples: int, width: float | int, seed: int) -> 
         others = torch.rand(samples - 1, parts, generator=random) < 0.5
     kept = torch.cat([full, others])
     distance = 1 - kept.double().mean(1).sqrt()
-    return Coalitions(kept, (-((distance / width) ** 2)).exp())
+    return Coalitions(kept, (-((distance / width) ** 2)).exp(), samples)
 
 
 def _all(parts: int) -> Bool[Tensor, "coalition part"]:
@@ -85,7 +89,7 @@ class ShapleyFit:
         parts = kept.shape[1]
         design = kept.T * coalitions.weights
         normal = design @ kept if parts > 1 else torch.ones(1, 1).double()
-        factor = _factor(normal, len(kept), parts)
+        factor = _factor(normal, coalitions)
         return cls(design, factor, torch.cholesky_solve(torch.ones(parts, 1).double(), factor)[:, 0])
 
     def __call__(self, answers: Float[Tensor, "window coalition"]) -> Float[Tensor, "window part"]:
@@ -111,7 +115,7 @@ class LinearFit:
         centred = kept - (weights @ kept) / weights.sum()
         design = centred.T * weights
         normal = design @ centred + ridge * torch.eye(kept.shape[1]).double()
-        return cls(design, _factor(normal, len(kept), kept.shape[1]), weights / weights.sum())
+        return cls(design, _factor(normal, coalitions), weights / weights.sum())
 
     def __call__(self, answers: Float[Tensor, "window coalition"]) -> Float[Tensor, "window part"]:
         """Return the slope of each part."""
@@ -119,11 +123,17 @@ class LinearFit:
         return torch.cholesky_solve(self.design @ centred.T, self.factor).T
 
 
-def _factor(normal: Float[Tensor, "part part"], samples: int, parts: int) -> Float[Tensor, "part part"]:
+def _factor(normal: Float[Tensor, "part part"], coalitions: Coalitions) -> Float[Tensor, "part part"]:
     size = torch.linalg.eigvalsh(normal)
     if size[0] <= 1e-9 * size[-1]:
+        parts, asked = coalitions.kept.shape[1], coalitions.samples
+        more = max(4 * parts, 2 * asked)
+        more = min(more, 2**parts) if parts <= MOST_ENUMERATED else more  # at which none is left out
+        repair = (
+            f"raise samples to {more} or more" if more > asked else "raise width, so that more of them count"
+        )
         raise ValueError(
-            f"{samples} samples do not tell {parts} parts apart: raise samples to {4 * parts} or more, "
-            "or choose larger parts, such as parts='bars'"
+            f"the coalitions drawn in {asked} samples do not tell {parts} parts apart: {repair}, or choose "
+            "larger parts, such as parts='bars'"
         )
     return torch.linalg.cholesky(normal)

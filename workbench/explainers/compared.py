@@ -9,6 +9,7 @@ import pandas as pd
 
 from workbench.explainers.agreement import by_bar, rank_correlations, top_overlap
 from workbench.explainers.explanation import Explanation
+from workbench.explainers.options import is_whole
 
 _RANKS = "Rank agreement: Spearman's correlation of |score| over the bars, mean over windows"
 
@@ -99,7 +100,7 @@ class Comparison:
         """
         scores = _stacked(self.explanations)
         bars = scores.shape[-1]
-        if not 1 <= k <= bars:
+        if not is_whole(k) or not 1 <= k <= bars:
             raise ValueError(f"k must be a whole number of bars, from 1 to the window's {bars}; got {k!r}")
         table = _square(top_overlap(scores, k).mean(axis=-1), self.explanations)
         table.attrs |= {"chance": k / bars, "k": k}

@@ -9,8 +9,9 @@ from torch import nn
 from workbench.explainers.compared import Comparison
 from workbench.explainers.explanation import Explanation, explain
 from workbench.explainers.methods import METHODS, method_of
+from workbench.explainers.options import BadOption
 from workbench.explainers.targets import Target
-from workbench.explainers.watching import Watch
+from workbench.explainers.watching import Cancelled, Watch
 from workbench.features.windows import Windows
 
 __all__ = ["Comparison", "compare"]
@@ -31,8 +32,8 @@ def compare(
     model, windows
         As for `explain`.
     methods
-        "quick": those of `list_methods()` that are not slow. "all" of them. Names, or a mapping from names of
-        your own to theirs, by which a method can take part twice: {"mean": "rollout", "max": "rollout"}.
+        "quick": those that `list_methods()` does not call slow. "all" of them. Names, or a mapping from names
+        of your own to theirs, by which a method can take part twice: {"mean": "rollout", "max": "rollout"}.
     target
         As for `explain`; asked of the methods that explain one answer. The others explain the whole answer.
     options
@@ -44,13 +45,14 @@ def compare(
     -------
     Comparison
         The explanations, their agreement, and the time of each. A method that raises a ValueError, as one
-        that needs attention does of a model without any, is not part of it: `refused` has its reason.
+        that needs attention does of a model without any, or under which the model raises a RuntimeError, is
+        not part of it: `refused` has its reason.
 
     Raises
     ------
     ValueError
-        If a method, the target, or a name in `options` is unknown, no windows are given, or every method
-        refuses them.
+        If a method, a target, or an option or a name in `options` is unknown or out of range, no windows are
+        given, or every method refuses them.
     Cancelled
         If `watch` was told to stop.
 
@@ -81,7 +83,9 @@ def compare(
             found[name] = explain(
                 model, windows, method, watch=_part(watch, i * len(windows), total), **asked
             )
-        except ValueError as error:
+        except (BadOption, Cancelled):
+            raise
+        except (ValueError, RuntimeError) as error:  # of the method, or of the model that runs under it
             refused[name] = " ".join(str(error).split())
             watch.report((i + 1) * len(windows), total)
             continue

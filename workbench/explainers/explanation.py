@@ -49,7 +49,7 @@ class Explanation:
     trust
         The measured faithfulness, or None when it was not measured.
     options
-        How the method was called.
+        How the method was called, and what it says besides: a Series has one value a window.
     provenance
         Of the prices: made-up ones are named wherever this is shown.
     """
@@ -96,6 +96,7 @@ class Explanation:
             predictions=self.predictions.iloc[rows],
             null=null,
             change=None if self.change is None else self.change[rows],
+            options={name: _cut(value, rows) for name, value in self.options.items()},
         )
 
     @property
@@ -103,7 +104,18 @@ class Explanation:
         """What each window's scores add up to beyond `change`; None for methods that don't claim to."""
         if self.change is None:
             return None
-        return self.scores.reshape(len(self), -1).sum(axis=1, dtype=np.float64) - self.change
+        return self.scores.sum(axis=tuple(range(1, self.scores.ndim)), dtype=np.float64) - self.change
+
+    @property
+    def completeness(self) -> float | None:
+        """The largest |gap| of a window, relative to the largest |change|; None for methods without.
+
+        Additive methods promise 0: 0.05 says that sums are off by up to 5 % of what there is to explain.
+        """
+        if self.gap is None or self.change is None or len(self) == 0:
+            return None
+        gap, change = float(np.abs(self.gap).max()), float(np.abs(self.change).max())
+        return gap / change if change else np.inf * gap if gap else 0.0
 
     @property
     def against_null(self) -> bool:
@@ -116,7 +128,34 @@ class Explanation:
         span = f"{self.dates[0]:%Y-%m-%d} → {self.dates[-1]:%Y-%m-%d}" if len(self) else "no windows"
         trust = "not measured" if self.trust is None else self.trust
         what = f"{self.method} of {self.target}{', less its null' if self.against_null else ''}"
-        return f"Explanation({made_up}{what}: {shape}, {span}, trust {trust})"
+        off = self.completeness
+        sums = "" if off is None else f", completeness within {100 * max(off, 1e-4):.2g} %"
+        return f"Explanation({made_up}{what}: {shape}, {span}{sums}, trust {trust})"
+
+
+def _cut(value: Any, rows: Any) -> Any:
+    """Return an option of some windows, where it has a value for each."""
+    return value.iloc[rows] if isinstance(value, pd.Series) else value
+
+
+def _indexed(options: dict[str, Any], index: pd.Index) -> dict[str, Any]:
+    """Index what has a value a window as predictions are: by date, in a panel by date and ticker."""
+    return {
+        name: value.set_axis(index) if isinstance(value, pd.Series) else value
+        for name, value in options.items()
+    }
+
+
+def _check_asked(model: object, windows: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}: pass the model itself")
+    if not isinstance(windows, Windows):
+        raise TypeError(
+            f"expected Windows, got {type(windows).__name__}: cut features and labels into them by "
+            "Windows.of(features, labels, lookback)"
+        )
+    if len(windows) == 0:
+        raise ValueError("there are no windows to explain; choose dates that the windows cover")
 
 
 def explain(
@@ -177,6 +216,8 @@ def explain(
 
     Raises
     ------
+    TypeError
+        If `model` is no module, or `windows` are no Windows.
     ValueError
         If the method, target or an option is unknown, the windows are empty or hold NaN, the model has no
         attention, attends over something other than the bars, or cannot be differentiated.
@@ -187,6 +228,8 @@ def explain(
     -----
     Rollout follows the output position asked for, the last bar by default. It describes a model whose answer
     is read there, not one that pools over bars or mixes them before attending (recurrence, convolution).
+    Keys are taken for bars where there are as many of them: of a model that attends over as many features,
+    say, scores are by feature, and nothing tells.
 
     Relevance is of one answer, and never against it: what would lower the answer counts as nothing. It is
     read where the answer is, at the last bar or as the mean over the bars a model pools
@@ -201,8 +244,10 @@ def explain(
     bar", or values in the features' units. `parts` are "bars", "features", "cells" (each feature of each
     bar), the size of patches (bars, features), or a part's number for every value; scores are by bar and
     feature where parts divide bars, and a part's score is shared evenly. Integrated gradients, GradientSHAP
-    and KernelSHAP are additive: see `change` and `gap`. Taking values away asks the model of windows that no
-    market made; what it says there is part of the explanation.
+    and KernelSHAP are additive: `gap` is what a window's scores miss `change` by, and `completeness`, which
+    the repr shows, how much of it that is at worst. KernelSHAP has no gap; where it is large, integrated
+    gradients need more steps, and GradientSHAP more samples. Taking values away asks the model of windows
+    that no market made; what it says there is part of the explanation.
 
     Examples
     --------
@@ -212,13 +257,13 @@ def explain(
     """
     chosen = method_of(method, target)
     beyond = wants_beyond(chosen, options)
-    if len(windows) == 0:
-        raise ValueError("there are no windows to explain; choose dates that the windows cover")
+    _check_asked(model, windows)
     watch = Watch() if watch is None else watch
     watch.report(0, len(windows))
     with turn(model, lambda: watch.check(0, len(windows))), using_threads(threads):
         found = chosen.run(Question(model, windows, target, watch, options))
     found = beyond_null(chosen, found) if beyond else found
+    predictions = frame_of(found.outputs, windows)
     return Explanation(
         scores=found.scores,
         method=method,
@@ -226,9 +271,9 @@ def explain(
         dates=windows.dates,
         tickers=windows.tickers,
         feature_names=windows.feature_names,
-        predictions=frame_of(found.outputs, windows),
+        predictions=predictions,
         null=found.null,
         change=found.change,
-        options=found.options or {},
+        options=_indexed(found.options or {}, predictions.index),
         provenance=dict(windows.provenance),
     )

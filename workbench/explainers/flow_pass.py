@@ -14,7 +14,7 @@ from workbench.explainers.capture import checked_module, watching
 from workbench.explainers.flow_solvers import Solver, solver_of
 from workbench.explainers.flows import capacities_of, row_flow
 from workbench.explainers.null import uniform_layer
-from workbench.explainers.options import chosen
+from workbench.explainers.options import check_position, chosen
 from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.rollouts import RolloutOptions
@@ -31,6 +31,10 @@ class FlowOptions(RolloutOptions):
 
     position: int = -1
     solver: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_position(self.position)
 
 
 class _Rows:
@@ -108,7 +112,7 @@ def _told(rows: _Rows, outputs: Tensor, windows: Windows, index: int) -> Scored:
         {
             **asdict(rows.options),
             "solver": rows.solver.name,
-            "saturated": pd.Series(rows.saturated, windows.dates, name="saturated"),
+            "saturated": pd.Series(rows.saturated, name="saturated"),
         },
     )
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.explainers.options import check_whole, is_number
+
 Fusion = str | Sequence[float | int] | Sequence[Sequence[float | int]] | Tensor
 
 Shares = tuple[float, ...]
@@ -25,12 +27,13 @@ class RolloutOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fusion", _checked(self.fusion))
-        if not 0 <= self.residual <= 1:
-            raise ValueError(f"residual is a share between 0 and 1 (0.5 as published); got {self.residual}")
-        if not 0 <= self.discard < 1:
+        if not (is_number(self.residual) and 0 <= self.residual <= 1):
+            raise ValueError(f"residual is a share between 0 and 1 (0.5 as published); got {self.residual!r}")
+        if not (is_number(self.discard) and 0 <= self.discard < 1):
             raise ValueError(
-                f"discard is the share of entries dropped, at least 0 and below 1; got {self.discard}"
+                f"discard is the share of entries dropped, at least 0 and below 1; got {self.discard!r}"
             )
+        check_whole("start_layer", self.start_layer, "the first layer counted")
         if self.discard_by not in ("map", "row"):
             raise ValueError(
                 f"discard_by is 'map', the weakest entries of each whole map, or 'row', those of each of its "
@@ -60,7 +63,10 @@ def _checked(fusion: Any) -> str | Shares | tuple[Shares, ...]:
         if fusion in ("mean", "max", "min"):
             return fusion
         raise ValueError(f"fusion is 'mean', 'max', 'min' or one weight a head; got {fusion!r}")
-    rows = list(fusion.tolist() if hasattr(fusion, "tolist") else fusion)
+    try:
+        rows = list(fusion.tolist() if hasattr(fusion, "tolist") else fusion)
+    except TypeError as error:
+        raise ValueError(f"fusion is 'mean', 'max', 'min' or one weight a head; got {fusion!r}") from error
     nested = [isinstance(row, Sequence | Tensor) or hasattr(row, "tolist") for row in rows]
     if any(nested) and all(nested):
         return tuple(_shares(row) for row in rows)

@@ -1,5 +1,7 @@
 """The methods that `explain` knows, in the order a menu shows them."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from workbench.explainers.attention_pass import ATTENTION
@@ -7,6 +9,7 @@ from workbench.explainers.attributions import ATTRIBUTIONS
 from workbench.explainers.batches import rollout_pass
 from workbench.explainers.flow_pass import FLOW
 from workbench.explainers.gradients import gradient_pass
+from workbench.explainers.options import BadOption, check_position, chosen
 from workbench.explainers.perturbations import PERTURBATIONS
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.rollouts import RolloutOptions
@@ -26,38 +29,44 @@ def list_methods() -> pd.DataFrame:
 def method_of(name: str, target: str | None) -> Method:
     """Return the method, or raise ValueError if there is none of that name or it takes no such target."""
     if name not in METHODS:
-        raise ValueError(f"There is no method {name!r}. {one_of(name, METHODS)}")
+        raise ValueError(f"There is no method {name!r}. {one_of(str(name), METHODS)}")
     method = METHODS[name]
     if target is not None and not method.targets:
         able = ", ".join(other.name for other in METHODS.values() if other.targets)
-        raise ValueError(
+        raise BadOption(
             f"{name} says what the whole answer draws on, not what speaks for {target!r}: "
             f"leave out target, or choose a method that explains a class: {able}"
         )
     return method
 
 
+@dataclass(frozen=True)
+class RowOptions(RolloutOptions):
+    """What `explain` takes for the method rollout; see `rollout`."""
+
+    position: int = -1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_position(self.position)
+
+
 def _rollout(question: Question) -> Scored:
-    options = dict(question.options)
-    position = options.pop("position", -1)
-    known = RolloutOptions.__dataclass_fields__
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"rollout has no option {unknown[0]!r}; it has {', '.join([*known, 'position'])}")
-    chosen, windows = RolloutOptions(**options), question.windows
-    scores, null, outputs = rollout_pass(question.model, windows, chosen, position, question.watch)
+    options, windows = chosen("rollout", RowOptions, question.options), question.windows
+    position = options.position
+    scores, null, outputs = rollout_pass(question.model, windows, options, position, question.watch)
     return Scored(
         scores=scores.numpy(),
         outputs=outputs,
         target="last bar" if position in (-1, windows.lookback - 1) else f"bar {position}",
         null=None if null is None else null.numpy(),
-        options={**options, "position": position},
+        options={**question.options, "position": position},
     )
 
 
 def _gradient_x_input(question: Question) -> Scored:
     if question.options:
-        raise ValueError(f"gradient_x_input has no options; got {', '.join(sorted(question.options))}")
+        raise BadOption(f"gradient_x_input has no options; got {', '.join(sorted(question.options))}")
     asked = question.model, question.windows, question.target, question.watch
     scores, outputs, target = gradient_pass(*asked)
     return Scored(scores.numpy(), outputs, target)

@@ -18,7 +18,7 @@ from workbench.explainers.coalitions import (
     even_coalitions,
     shapley_coalitions,
 )
-from workbench.explainers.options import check_count, chosen
+from workbench.explainers.options import check_count, check_whole, chosen, is_number
 from workbench.explainers.parts import parts_of, spread
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.subjects import Subject
@@ -40,6 +40,7 @@ class ShapleyOptions:
 
     def __post_init__(self) -> None:
         check_count("samples", self.samples, 3, "the number of coalitions asked")
+        check_whole("seed", self.seed, "what is drawn by")
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ class LimeOptions:
 
     def __post_init__(self) -> None:
         check_count("samples", self.samples, 3, "the number of coalitions asked")
-        if not self.width > 0:
-            raise ValueError(f"width says how far coalitions count, a number above 0; got {self.width}")
-        if not self.ridge >= 0:
-            raise ValueError(f"ridge is a penalty of 0 or more; got {self.ridge}")
+        check_whole("seed", self.seed, "what is drawn by")
+        if not (is_number(self.width) and self.width > 0):
+            raise ValueError(f"width says how far coalitions count, a number above 0; got {self.width!r}")
+        if not (is_number(self.ridge) and self.ridge >= 0):
+            raise ValueError(f"ridge is a penalty of 0 or more; got {self.ridge!r}")
 
 
 @dataclass(frozen=True)

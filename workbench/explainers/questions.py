@@ -54,7 +54,8 @@ class Method:
     signed
         Its scores push the answer up or down; others are shares of one.
     slow
-        It takes many passes of the model a window, not one.
+        It takes many times what a prediction does: many passes of the model a window, or work after one, as
+        flow does. "quick" comparisons leave it out.
     """
 
     name: str

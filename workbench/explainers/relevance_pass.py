@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workbench.explainers.batches import _batches, _index, check_bars
 from workbench.explainers.capture import _grad_mode, check_seen, checked_module, watching
 from workbench.explainers.gradients import _check_scores
-from workbench.explainers.options import chosen
+from workbench.explainers.options import check_position, check_whole, chosen
 from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.recorder import Recorder
@@ -41,6 +41,13 @@ class RelevanceOptions:
     position: int | None = None
     identity: bool = False
     start_layer: int = 0
+
+    def __post_init__(self) -> None:
+        if self.position is not None:
+            check_position(self.position)
+        if not isinstance(self.identity, bool):
+            raise ValueError(f"identity is True or False; got {self.identity!r}")
+        check_whole("start_layer", self.start_layer, "the first layer counted")
 
 
 def explain_relevance(question: Question) -> Scored:
@@ -131,7 +138,7 @@ def _told(
         "identity": options.identity,
         "start_layer": options.start_layer,
         "read": _read_at(read),
-        "total": pd.Series(total[:, 0].numpy(), question.windows.dates, name="total"),
+        "total": pd.Series(total[:, 0].numpy(), name="total"),
     }
     return Scored(shares.numpy(), outputs, target, None, told)
 

@@ -127,6 +127,7 @@ def cross_relevance(
         As `relevance`, or if there is no cross-attention, or encoder and decoder cannot be told apart.
     """
     roles = _roles(maps, encoder)
+    check_known(maps)
     gradients = gradients_of(maps.layers, maps.names, answers, keep_graph=True)
     weighted = gradient_weighted(maps.layers, gradients)
     first = weighted[roles.index("cross")]  # (batch, query, key)
@@ -142,6 +143,15 @@ def cross_relevance(
         else:
             crossed = crossed + _normalised(decoded).mT @ each @ _normalised(encoded)  # (10)
     return CrossRelevance(crossed, decoded + _identity(queries, first), encoded + _identity(keys, first))
+
+
+def check_known(maps: AttentionMaps) -> None:
+    """Refuse maps that hold NaN or infinity."""
+    for name, weights in zip(maps.names, maps.layers, strict=True):
+        if not bool(torch.isfinite(weights).all()):
+            raise ValueError(
+                f"{name} holds attention that is not finite: look for NaN in the input or the weights"
+            )
 
 
 def gradients_of(

@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.explainers.chains import BLOCK_BYTES, chain, one_hot
 from workbench.explainers.joining import Fusion, RolloutOptions, fuse, passed_on
 from workbench.explainers.maps import AttentionMaps
+from workbench.explainers.options import check_position
 from workbench.explainers.softmax import AttentionLayer
 from workbench.explainers.stacks import stack_of, stack_position
 
@@ -69,8 +70,10 @@ def rollout(
 
     Raises
     ------
+    TypeError
+        If `maps` are something else.
     ValueError
-        If a layer is cross-attention, lengths differ between layers, or an option is out of range.
+        If a layer is cross-attention, lengths or batches differ between layers, or an option is out of range.
 
     Notes
     -----
@@ -83,13 +86,34 @@ def rollout(
     tensor([[0.4375, 0.5625]])
     """
     options = RolloutOptions(fusion, residual, start_layer=start_layer, **discarding)
+    _check_maps(maps)
     layers = stack_of(maps, options.start_layer)
     check_ranked(layers, options)
     if position is None:
         return _matrix(layers, options)
+    check_position(position)
     index = stack_position(position, layers[0].keys, layers[-1].kind)
     rows = one_hot([index], layers[0].keys, like=layers[0].weights(), batch=_batch(layers))
     return chain(layers, rows, options)[:, 0]
+
+
+def _check_maps(maps: object) -> None:
+    """Refuse what is no maps, or maps of different batches."""
+    each = maps.layers if isinstance(maps, AttentionMaps) else maps
+    if not isinstance(each, list | tuple) or not all(isinstance(one, Tensor) for one in each):
+        kinds = sorted({type(one).__name__ for one in each}) if isinstance(each, list | tuple) else []
+        told = f"a {type(each).__name__}{' of ' * bool(kinds)}{' and '.join(kinds)}"
+        raise TypeError(
+            "maps are what attention_maps(model, x) returns, or a list of one tensor (batch, head, query, "
+            f"key) a layer; got {told}. Make tensors of arrays by torch.as_tensor, and list(maps) of one "
+            "tensor that holds the layers"
+        )
+    batches = {len(one) for one in each if one.ndim} - {1}  # one sample may stand for all
+    if len(batches) > 1:
+        raise ValueError(
+            f"all layers must be of the same samples; got batches of {sorted(batches)}. Take the maps of one "
+            "pass"
+        )
 
 
 def check_ranked(layers: Sequence[AttentionLayer], options: RolloutOptions) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.chains import chain, one_hot
 from workbench.explainers.joining import Fusion, RolloutOptions
+from workbench.explainers.options import check_position
 from workbench.explainers.rollouts import check_ranked
 from workbench.explainers.stacks import check_stack, stack_position
 from workbench.training.prediction import placement
@@ -29,7 +31,7 @@ def stream_rollout(
     model: nn.Module,
     x: Tensor,
     *more: object,
-    position: int | Sequence[int] = -1,
+    position: int | np.integer | Sequence[int] = -1,
     **joining: Unpack[Joining],
 ) -> Float[Tensor, "batch key"] | Float[Tensor, "batch row key"]:
     """Return one row of the rollout, or some, of sequences too long for attention maps.
@@ -79,7 +81,9 @@ def stream_rollout(
     """
     options = RolloutOptions(**joining)
     module = checked_module(model, x)
-    positions = [position] if isinstance(position, int) else list(position)
+    positions = list(position) if isinstance(position, Sequence) else [position]
+    for one in positions:
+        check_position(one)
     length = x.shape[1] if x.ndim > 1 else 0
     # The last position alone needs no other query of the last layer, unless all are ranked.
     full = options.ranks_maps or any(one not in (-1, length - 1) for one in positions)
@@ -98,4 +102,4 @@ def stream_rollout(
         rows = chain(layers, one_hot(chosen, layers[0].keys, like, batch), options)
     if not bool(torch.isfinite(rows).all()):
         raise ValueError("the attention is not finite: look for NaN in the input or the weights")
-    return rows[:, 0] if isinstance(position, int) else rows
+    return rows if isinstance(position, Sequence) else rows[:, 0]

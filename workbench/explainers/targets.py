@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.explainers.options import BadOption
 from workbench.features.windows import Windows
 from workbench.models.registry import one_of
 
@@ -32,13 +33,18 @@ class Target:
 
     @classmethod
     def of(cls, windows: Windows, target: str | None) -> "Target":
-        """Return what `target` asks of a model for these windows, or raise ValueError with the choice."""
+        """Return what `target` asks of a model for these windows, or raise BadOption with the choice."""
         if windows.task == "regression":
             if target not in (None, "forecast"):
-                raise ValueError(f"A regression has one answer, target='forecast'. Got {target!r}.")
+                raise BadOption(f"A regression has one answer, target='forecast'. Got {target!r}.")
             return cls("forecast", (1.0,))
         if target is None:
             return cls(LIKELIEST, None)
+        if not isinstance(target, str):
+            raise BadOption(
+                f"target is a class ({', '.join(windows.classes)}), the lead of one over another, as in "
+                f"{f'{windows.classes[-1]}-{windows.classes[0]}'!r}, or None; got {target!r}"
+            )
         up, down = _lead(windows.classes, target)
         return cls(target, tuple(float(name == up) - float(name == down) for name in windows.classes))
 
@@ -57,7 +63,7 @@ def _lead(classes: tuple[str, ...], target: str) -> tuple[str, str | None]:
         up, down = target[:at].strip(), target[at + 1 :].strip()
         if up in classes and down in classes and up != down:
             return up, down
-    raise ValueError(
+    raise BadOption(
         f"There is no class {target!r}. {one_of(target, classes)} "
         f"The lead of one over another is asked for as {f'{classes[-1]}-{classes[0]}'!r}."
     )

@@ -23,7 +23,7 @@ from workbench.explainers.blocks import blocks_of
 from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.contributions import Closeness, Measure, PartNorms, Parts, ValueNorms, shares
 from workbench.explainers.null import _even
-from workbench.explainers.options import check_count, chosen
+from workbench.explainers.options import check_count, check_position, chosen, is_number
 from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.recorder import Recorder
@@ -46,13 +46,15 @@ class ValueOptions:
     position: int = -1
 
     def __post_init__(self) -> None:
-        known = self.residual == INSIDE if isinstance(self.residual, str) else 0 <= self.residual <= 1
+        share = self.residual
+        known = share == INSIDE if isinstance(share, str) else is_number(share) and 0 <= share <= 1
         if not known:
             raise ValueError(
                 f"residual is a share between 0 and 1 (0.5 as in rollout), or {INSIDE!r} to measure it with "
                 f"the values; got {self.residual!r}"
             )
         check_count("start_layer", self.start_layer, 0, "the first layer counted")
+        check_position(self.position)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class AltiOptions:
 
     def __post_init__(self) -> None:
         check_count("start_layer", self.start_layer, 0, "the first layer counted")
+        check_position(self.position)
 
 
 @dataclass(frozen=True)
