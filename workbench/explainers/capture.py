@@ -7,6 +7,7 @@ exception included.
 """
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -72,6 +73,11 @@ def attention_maps(
     RuntimeError
         If gradients are asked for and the model checkpoints its activations.
 
+    Warns
+    -----
+    UserWarning
+        If the model also attends where it cannot be watched, naming where: the maps are then a part of it.
+
     Notes
     -----
     A softmax counts as attention when its result, through dropout, masks and changes of shape, is multiplied
@@ -93,7 +99,7 @@ def attention_maps(
         inputs = [_moved(given, device, gradients) for given in (x, *more)]
         named = {name: _moved(given, device, gradients) for name, given in arguments.items()}
         output = module(*inputs, **named)
-    check_seen(module, recorder)
+    check_any(module, recorder)
     return AttentionMaps(
         layers=tuple(layer.weights() for layer in recorder.layers),
         names=tuple(recorder.names),
@@ -101,6 +107,7 @@ def attention_maps(
         allowed=tuple(layer.allowed for layer in recorder.layers),
         output=output,
         above=tuple(layer.above for layer in recorder.layers),
+        unseen=told_unseen(module, recorder),
     )
 
 
@@ -134,10 +141,30 @@ def watching(
         yield recorder
 
 
-def check_seen(module: nn.Module, recorder: Recorder) -> None:
+def check_any(module: nn.Module, recorder: Recorder) -> None:
     """Raise NoAttentionFound, saying why, if `recorder` saw nothing."""
     if not recorder.layers:
         raise NoAttentionFound(_why_nothing(module, recorder))
+
+
+def check_seen(module: nn.Module, recorder: Recorder) -> None:
+    """Raise NoAttentionFound if `recorder` saw nothing, or not all that surely attended."""
+    check_any(module, recorder)
+    if recorder.unseen:
+        raise NoAttentionFound(
+            f"{type(module).__name__} attends by {recorder.unseen[0]}. What was seen is not the whole way"
+        )
+
+
+def told_unseen(module: nn.Module, recorder: Recorder) -> tuple[str, ...]:
+    """Warn of attention that was not seen, and return what it was."""
+    if recorder.unseen:
+        warnings.warn(
+            f"these maps are not all attention of {type(module).__name__}: it attends by "
+            f"{'; and by '.join(map(str, recorder.unseen))}",
+            stacklevel=3,
+        )
+    return tuple(map(str, recorder.unseen))
 
 
 def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
@@ -245,9 +272,7 @@ def _why_nothing(module: nn.Module, recorder: Recorder) -> str:
     threads = any(isinstance(part, nn.DataParallel) for part in module.modules())
     softmaxes = recorder.written.softmaxes if recorder.written is not None else 0
     if recorder.unseen:
-        reason = (
-            f"it attends by {recorder.unseen[0]}, which cannot be watched: use scaled_dot_product_attention"
-        )
+        reason = f"it attends by {recorder.unseen[0]}"
     elif threads:
         reason = "part of it is wrapped in nn.DataParallel, which runs in other threads: pass it unwrapped"
     elif attends:

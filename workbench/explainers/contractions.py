@@ -15,7 +15,8 @@ from torch import Tensor
 
 _MATMUL = frozenset({"matmul", "rmatmul", "linalg_matmul", "bmm", "mm", "mv"})
 _ADDED = frozenset({"baddbmm", "addbmm", "addmm", "addmv"})  # the first argument is added to the product
-PRODUCTS = _MATMUL | _ADDED | {"einsum", "tensordot"}
+_LAST = frozenset({"linear", "inner"})  # sum over the last axis of both factors
+PRODUCTS = _MATMUL | _ADDED | _LAST | {"einsum", "tensordot"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def roles_of(
         return _of_einsum(args, weights, key)
     if name == "tensordot":
         return _of_tensordot(args, kwargs, weights, key)
+    if name in _LAST:
+        return _of_last(args, kwargs, weights, key)
     operands = [*args, *(kwargs[word] for word in _FACTORS if word in kwargs)]
     operands = [operand for operand in operands if isinstance(operand, Tensor)][1 if name in _ADDED else 0 :]
     if len(operands) != 2:
@@ -110,6 +113,14 @@ def roles_of_times(weights: Tensor, values: Tensor, key: int) -> Roles | None:
     if not spread or shape[key] != weights.shape[key]:
         return None
     return Roles(tuple(batch), tuple(query), key, values, tuple(spread))
+
+
+def _of_last(args: tuple[Any, ...], kwargs: dict[str, Any], weights: Tensor, key: int) -> Roles | None:
+    given = [*args, *(kwargs[word] for word in ("input", "other", "weight") if word in kwargs)][:2]
+    others = [factor for factor in given if factor is not weights]
+    if len(given) != 2 or len(others) != 1 or weights.ndim < 2 or key != weights.ndim - 1:
+        return None
+    return Roles(tuple(range(weights.ndim - 2)), (weights.ndim - 2,), key, others[0])
 
 
 _FACTORS = ("input", "mat1", "batch1", "other", "mat2", "batch2", "mat", "vec", "vec2", "tensor2")

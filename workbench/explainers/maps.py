@@ -34,6 +34,9 @@ class AttentionMaps:
     above
         The names of the layers that a layer's values draw on, one set a layer; None where that was not seen.
         Empty of maps from elsewhere.
+    unseen
+        Attention of the same pass that could not be watched, in words. Rollout refuses such maps; give it
+        `list(maps.layers)` to go through what was seen alone.
     """
 
     layers: tuple[Float[Tensor, "_ _ _ _"], ...]
@@ -42,6 +45,7 @@ class AttentionMaps:
     allowed: tuple[Bool[Tensor, "..."] | None, ...]
     output: Tensor | tuple | object = None
     above: tuple[frozenset[str] | None, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, layers: Sequence[Tensor]) -> "AttentionMaps":

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
@@ -15,12 +16,13 @@ from workbench.explainers.calls import Call
 from workbench.explainers.lineage import Layers, Lineage
 from workbench.explainers.products import Product, Shelf
 from workbench.explainers.softmax import AttentionLayer, Recall
+from workbench.explainers.unseen import Batched, Unseen, transformed
 from workbench.explainers.written import WrittenAttention
 from workbench.models.attention import MultiHeadAttention
 from workbench.models.transformer import TradingTransformer
 
-UNSEEN = frozenset({"flex_attention"})  # runs scores and softmax where no mode sees them
-
+FLEX = Unseen("flex_attention", "", "use scaled_dot_product_attention")  # runs where no mode sees it
+VMAPPED = Unseen("attention under torch.vmap", "", "give it a batch axis, or call it in a loop")
 
 FUSED = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default)
 
@@ -39,8 +41,6 @@ class Recorder(TorchFunctionMode):
     names
         The path of the module that attended, such as `layers.0.attention`; the second call within a module
         is `layers.0.attention#2`.
-    unseen
-        What ran that cannot be watched.
     """
 
     def __init__(self, keep: Shelf | None, gradients: bool = False) -> None:
@@ -50,9 +50,12 @@ class Recorder(TorchFunctionMode):
         self.layers: list[AttentionLayer] = []
         self.names: list[str] = []
         self.path: list[tuple[str, nn.Module, Recall | None]] = []
-        self.unseen: list[str] = []
+        self._unseen: list[Unseen] = []
+        self.batched = Batched()
         self.lineage = Lineage()
-        self.written: WrittenAttention | None = WrittenAttention(self.lineage, gradients, self._found)
+        self.written: WrittenAttention | None = WrittenAttention(
+            self.lineage, gradients, self._found, self._where
+        )
         self._values_of: frozenset[str] | None = None  # the layers that the values now gathered draw on
         self._kinds: list[str] = []
         self._above: list[frozenset[str] | None] = []
@@ -61,6 +64,7 @@ class Recorder(TorchFunctionMode):
     def clear(self) -> None:
         """Forget the passes seen so far, before the next one."""
         if self.layers and self.written is not None and not self.written.needed:
+            self._unseen = self.unseen
             self.written = None
             self._kinds = [layer.kind for layer in self.layers]
             self._above = [layer.above for layer in self.layers]
@@ -71,6 +75,8 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if transformed():
+            return self._transformed(func, args, kwargs)
         if func in FUSED:
             asked = Product(*args, **kwargs)
             return self._attended(lambda: self._product(asked, None), asked.query, asked.key, asked.value)
@@ -81,9 +87,33 @@ class Recorder(TorchFunctionMode):
         if self.written is None:
             return func(*args, **kwargs)
         call = Call.of(func, args, kwargs)
-        if call.name in UNSEEN:
-            self.unseen.append(call.name)
+        if call.name == FLEX.what:
+            self._miss(FLEX)
         return self.written.run(call)
+
+    def _transformed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a function under torch.vmap, where weights have no values to keep."""
+        if func in FUSED or func is F.multi_head_attention_forward:
+            self._miss(VMAPPED)
+            return func(*args, **kwargs)
+        result, attends = self.batched.run(Call.of(func, args, kwargs))
+        if attends:
+            self._miss(VMAPPED)
+        return result
+
+    def _miss(self, what: Unseen) -> None:
+        found = replace(what, where=self._where())
+        if found not in self._unseen:
+            self._unseen.append(found)
+
+    def _where(self) -> str:
+        return self.path[-1][0] if self.path else ""
+
+    @property
+    def unseen(self) -> list[Unseen]:
+        """Attention that ran and cannot be watched."""
+        lost = self.written.unseen if self.written is not None else []
+        return list(dict.fromkeys(self._unseen + lost))
 
     def _attended(self, attend: Callable[[], Any], query: Tensor, key: Tensor, value: Tensor) -> Any:
         """Return what a layer answers, once it is known what its values draw on."""
@@ -167,7 +197,7 @@ class Recorder(TorchFunctionMode):
         return "last" if getattr(innermost, "last_query_only", False) is True else None
 
     def _add(self, layer: AttentionLayer) -> None:
-        path = self.path[-1][0] if self.path else ""
+        path = self._where()
         if self.gradients:
             if not torch.is_grad_enabled():
                 raise ValueError(

@@ -28,6 +28,11 @@ def stack_of(
     """Return the layers from `start_layer` on, or say why they are no stack that `method` goes through."""
     if not isinstance(maps, AttentionMaps):
         maps = AttentionMaps.of(maps)
+    if maps.unseen:
+        raise ValueError(
+            f"these maps are a part of the model alone, which also attends by {maps.unseen[0]}. To have "
+            f"{method} go through what was seen, give it list(maps.layers)"
+        )
     for weights, name in zip(maps.layers, maps.names, strict=True):
         if not bool(torch.isfinite(weights).all()):
             raise ValueError(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.explainers.blocks import Blocks, blocks_of
-from workbench.explainers.capture import _moved, check_seen, checked_module, watching
+from workbench.explainers.capture import _moved, check_any, checked_module, told_unseen, watching
 from workbench.explainers.contributions import Closeness, Measure, PartNorms, Parts, ValueNorms, shares
 from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.products import Shelf
@@ -112,7 +112,7 @@ def _maps(
     with blocks_of(module) as blocks, watching(module, full, keep=keep) as recorder:
         named = {name: _moved(given, device, False) for name, given in arguments.items()}
         output = module(*(_moved(given, device, False) for given in inputs), **named)
-    check_seen(module, recorder)
+    check_any(module, recorder)
     layers = []
     for layer, parts in zip(recorder.layers, parts_of(asker, module, recorder, blocks), strict=True):
         start = layer.keys - 1 if layer.kind == "last" else 0
@@ -129,6 +129,7 @@ def _maps(
         ),
         output=output,
         above=tuple(layer.above for layer in recorder.layers),
+        unseen=told_unseen(module, recorder),
     )
 
 

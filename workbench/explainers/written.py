@@ -6,7 +6,7 @@ that the axis of the keys is known wherever the model puts it. A softmax that me
 classes, is no attention.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from workbench.explainers.lineage import Layers, Lineage, Roots, tensors_in
 from workbench.explainers.masks import unblocked
 from workbench.explainers.rows import Rows
 from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.unseen import Lost, Unseen
 
 _RESHAPED = frozenset({"view", "view_as", "reshape", "reshape_as"})
 _MOVED = _RESHAPED | {
@@ -110,10 +111,16 @@ class WrittenAttention:
         Whether the weights found must be what the model's result is computed from.
     found
         Told of every layer, and of the layers that its values draw on; answers with its number.
+    where
+        The path of the module now running.
     """
 
     def __init__(
-        self, lineage: Lineage, gradients: bool, found: Callable[[AttentionLayer, Layers | None], int]
+        self,
+        lineage: Lineage,
+        gradients: bool,
+        found: Callable[[AttentionLayer, Layers | None], int],
+        where: Callable[[], str],
     ) -> None:
         self.lineage = lineage
         self.gradients = gradients
@@ -121,12 +128,19 @@ class WrittenAttention:
         self.softmaxes = 0
         self._followed: Any = WeakTensorKeyDictionary()
         self._pending: Any = WeakTensorKeyDictionary()
+        self.lost = Lost(lineage, where)
         self._met: dict[Hashable, int] = {}  # softmaxes known to be attention, and the number of the layer
 
     @property
     def needed(self) -> bool:
         """Whether any was found so far."""
         return bool(self._met)
+
+    @property
+    def unseen(self) -> list[Unseen]:
+        """The softmaxes that met values in none of the ways that are known."""
+        found = {_whole(softmax) for softmax in self._met}
+        return [lost for softmax, lost in self.lost.met.items() if _whole(softmax) not in found]
 
     def run(self, call: Call) -> Any:
         """Run an operation of the model and follow what it does to weights."""
@@ -137,7 +151,7 @@ class WrittenAttention:
             return self._sum(call, self._pending[tensors[0]])
         tensor = next((t for t in tensors if t in self._followed), None)
         if tensor is None:
-            return self._through(call)
+            return self._through(call, tensors if any(one in self.lost for one in tensors) else ())
         if call.name in PRODUCTS:
             return self._product(call, tensor)
         if call.name in _TIMES and len(tensors) == 2:
@@ -145,16 +159,22 @@ class WrittenAttention:
         if call.name in _REVALUED:
             return self._revalue(call, tensor)
         if not call.args or call.args[0] is not tensor:
-            return self._through(call)
+            return self._through(call, tensors, tensor)
         if call.name in _MOVED:
             return self._move(call, tensor)
         if call.name in _UNCHANGED or (call.name in _DROPPED and not call.trains):
             return self._keep(call, tensor)
-        return self._drop(call, tensor) if call.name in _DROPPED else self._through(call)
+        return self._drop(call, tensor) if call.name in _DROPPED else self._through(call, tensors, tensor)
 
-    def _through(self, call: Call) -> Any:
+    def _through(self, call: Call, lost: Sequence[Tensor] = (), weights: Tensor | None = None) -> Any:
+        """Run an operation that is not followed; `lost` are its tensors where weights are among them."""
         result = call.run()
         self.lineage.follow(call.name, call.args, call.kwargs, result)
+        if lost:
+            paired = {}
+            if weights is not None and self._followed[weights].pair is not None:
+                paired[weights] = self._followed[weights].softmax
+            self.lost.follow(call, lost, paired, result)
         return result
 
     def _softmax(self, call: Call) -> Tensor:
@@ -253,7 +273,7 @@ class WrittenAttention:
                 result = self._through(call.replaced(tensor, factor))
                 self.lineage.renew(result, drawn)
                 return result
-        return self._through(call)
+        return self._through(call, list(tensors_in((call.args, call.kwargs))), tensor)
 
     def _times(self, call: Call, tensor: Tensor, values: Tensor) -> Any:
         """Multiply by values or a mask; which of the two is seen when a product is summed over the keys."""
@@ -302,6 +322,13 @@ class WrittenAttention:
             drop = tensor.detach() / followed.weights.detach().to(tensor.dtype)
             factor = factor * torch.where(followed.weights == 0, 0, drop)
         return layer, factor
+
+
+def _whole(softmax: Hashable) -> Hashable:
+    """Return which softmax weights are part of."""
+    while isinstance(softmax, tuple):
+        softmax = softmax[0]
+    return softmax
 
 
 def kind_of(pair: tuple[Roots, Roots] | None, queries: int, keys: int) -> str:

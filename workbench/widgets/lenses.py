@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.explainers.capture import check_seen, checked_module, watching
+from workbench.explainers.capture import check_any, checked_module, watching
 from workbench.explainers.maps import NoAttentionFound
 from workbench.explainers.softmax import AttentionLayer
 from workbench.features.windows import Windows
@@ -110,7 +110,7 @@ def _watched(model: nn.Module, windows: Windows, rows: list[int]) -> list[tuple[
     module = checked_module(model, x)
     with torch.no_grad(), watching(module) as recorder:
         module(x.to(*placement(module)))
-    check_seen(module, recorder)
+    check_any(module, recorder)
     return list(zip(recorder.names, recorder.layers, strict=True))
 
 
