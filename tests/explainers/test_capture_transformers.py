@@ -192,6 +192,6 @@ def test_flex_attention_is_named_where_nothing_else_attends():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of an unfused kernel
         with pytest.raises(
-            NoAttentionFound, match="it attends by flex_attention in .*, which cannot be watched"
+            NoAttentionFound, match=r"it attends by flex_attention in .*, which cannot be watched"
         ):
             attention_maps(model, *inputs)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from workbench.explainers.lineage import module_inputs
 from workbench.explainers.maps import AttentionMaps, NoAttentionFound
+from workbench.explainers.padding import padding_as_in_use
 from workbench.explainers.products import Shelf
 from workbench.explainers.recorder import Recorder, followed
 from workbench.training.prediction import placement
@@ -132,6 +133,7 @@ def watching(
         stack.enter_context(turn(module))
         stack.enter_context(_uncompiled())
         stack.enter_context(_in_mode(module, training))
+        stack.enter_context(padding_as_in_use(module))
         if full:
             stack.enter_context(_unpruned(module))
         begin = module_inputs(recorder.lineage)
