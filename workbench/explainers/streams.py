@@ -81,16 +81,17 @@ def stream_rollout(
     """
     options = RolloutOptions(**joining)
     module = checked_module(model, x)
-    positions = list(position) if isinstance(position, Sequence) else [position]
-    for one in positions:
+    given = position if isinstance(position, Sequence) else [position]
+    for one in given:
         check_position(one)
+    positions = [int(one) for one in given]
     length = x.shape[1] if x.ndim > 1 else 0
     # The last position alone needs no other query of the last layer, unless all are ranked.
     full = options.ranks_maps or any(one not in (-1, length - 1) for one in positions)
     device = placement(module)[0]
-    given = [one.to(device) if isinstance(one, Tensor) else one for one in more]
+    inputs = [one.to(device) if isinstance(one, Tensor) else one for one in (x, *more)]
     with torch.no_grad(), watching(module, full=full) as recorder:
-        module(x.to(device), *given)
+        module(*inputs)
     check_seen(module, recorder)
     check_stack(recorder.layers, recorder.names, options.start_layer)
     layers = recorder.layers[options.start_layer :]

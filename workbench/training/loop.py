@@ -111,7 +111,7 @@ class WindowsNet(NeuralNet):
             raise Ended("cancelled")
         super().on_batch_begin(net, *args, **kwargs)
 
-    def train_step(self, batch: tuple[Tensor, Tensor], **fit_params: Any) -> dict[str, Any]:
+    def train_step(self, batch: tuple[Tensor, Tensor], **fit_params: Any) -> Any:
         """Learn from a batch, in a turn of its own: another thread may explain the model between two."""
         with turn(self.module_):
             return super().train_step(batch, **fit_params)
