@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_rollout import naive_rollout
 
+from workbench.explainers.flows import attention_flow
 from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.rollouts import rollout
 
@@ -110,7 +111,8 @@ def test_entries_that_equal_the_weakest_one_kept_are_kept():
 )
 def test_what_is_discarded_does_not_hang_on_the_order_of_positions(seed, order, by, discard):
     # Few different values, so that many are equal.
-    maps = [torch.randint(0, 3, (1, 1, 6, 6), generator=torch.Generator().manual_seed(seed)).double()] * 3
+    layer = torch.randint(0, 3, (1, 1, 6, 6), generator=torch.Generator().manual_seed(seed)).double()
+    maps = [layer / layer.sum(-1, keepdim=True).clamp_min(1)] * 3
     renamed = [layer[..., order, :][..., order] for layer in maps]
     asked = {"discard": discard, "discard_by": by}
     torch.testing.assert_close(rollout(renamed, **asked), rollout(maps, **asked)[..., order, :][..., order])
@@ -280,3 +282,21 @@ def test_maps_that_cannot_be_rolled_are_refused_with_the_repair():
     crossed = AttentionMaps((torch.zeros(1, 1, 3, 5),), ("decoder.cross",), ("cross",), (None,))
     with pytest.raises(ValueError, match=r"decoder.cross is cross-attention \(3 queries, 5 keys\)"):
         rollout(crossed)
+
+
+def test_scores_are_not_taken_for_weights():
+    maps = [torch.full((2, 1, 3, 3), 1 / 3) for _ in range(3)]
+    scores = torch.tensor([[1.0, 2.0, 0.5], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]).expand(2, 1, 3, 3)
+    for broken, says in (
+        (-scores, r"layer 1 has negative entries, to -2, .* look like scores. Take scores.softmax\(-1\)"),
+        (scores, "rows of layer 1 sum to 3.5, and attention weights to one"),
+        (maps[0] / 2, "rows of layer 1 sum to 0.5"),
+    ):
+        for follow in (rollout, attention_flow, AttentionMaps.of):
+            with pytest.raises(ValueError, match=says):
+                follow([maps[0], broken, maps[2]])
+    rollout([scores.softmax(-1)] * 3)
+    rollout([torch.randn(1, 2, 200, 200).mul(3).softmax(-1).bfloat16()] * 3)
+    blocked = maps[1].clone()
+    blocked[:, :, 1] = 0  # a query that may look at nothing
+    rollout([maps[0], blocked, maps[2]])

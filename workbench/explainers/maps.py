@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+OFF = 0.05  # how far from one the sum of a row may be: bfloat16 misses it by hundredths
+
 
 class NoAttentionFound(ValueError):
     """A model ran and no attention was seen; the message says why."""
@@ -49,13 +51,18 @@ class AttentionMaps:
 
     @classmethod
     def of(cls, layers: Sequence[Tensor]) -> "AttentionMaps":
-        """Take weights (batch, head, query, key) of self-attention from elsewhere, first layer first."""
+        """Take weights (batch, head, query, key) of self-attention from elsewhere, first layer first.
+
+        No entry is negative, and rows sum to one within a twentieth, or to zero where a query may look at
+        nothing: else it is a ValueError. NaN passes, for what goes through the layers to find.
+        """
         for i, layer in enumerate(layers):
             if layer.ndim != 4 or layer.shape[-1] != layer.shape[-2]:
                 raise ValueError(
                     f"layer {i} must have shape (batch, head, query, key) with as many queries as keys; "
                     f"got {tuple(layer.shape)}"
                 )
+            _check_shares(i, layer.detach())
         if not layers:
             raise ValueError("there are no maps; attention_maps(model, x) gives them")
         names = tuple(f"layer {i}" for i in range(len(layers)))
@@ -95,3 +102,19 @@ class AttentionMaps:
         what = ", ".join("×".join(map(str, shape)) for shape in shapes)
         kinds = "/".join(dict.fromkeys(self.kinds))
         return f"AttentionMaps({len(self)} layers of {kinds}-attention, batch×head×query×key {what})"
+
+
+def _check_shares(number: int, layer: Float[Tensor, "_ _ _ _"]) -> None:
+    """Refuse scores, and other numbers that are no shares of what a query looks at."""
+    if bool((layer < -1e-6).any()):  # arithmetic may leave a zero a little below it
+        raise ValueError(
+            f"layer {number} has negative entries, to {float(layer.min()):.3g}, and attention weights have "
+            "none: these look like scores. Take scores.softmax(-1), or attention_maps(model, x)"
+        )
+    sums = layer.double().sum(-1)
+    off = ((sums - 1).abs() > OFF) & (sums != 0)
+    if bool(off.any()):
+        raise ValueError(
+            f"rows of layer {number} sum to {float(sums[off][0]):.3g}, and attention weights to one: take "
+            "scores.softmax(-1) of scores, or divide weights, as those after dropout, by their sum(-1, True)"
+        )
