@@ -1,5 +1,7 @@
 """What runs a model in other ways: compiled, exported, checkpointed, in parallel, without gradients."""
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,8 @@ from workbench.explainers.maps import NoAttentionFound
 from workbench.explainers.products import Shelf
 from workbench.explainers.rollouts import RolloutOptions, rollout
 from workbench.explainers.softmax import AttentionLayer
+from workbench.explainers.streams import stream_rollout
+from workbench.explainers.value_maps import alti_maps
 from workbench.explainers.watching import Watch
 from workbench.models.transformer import TradingTransformer
 
@@ -248,3 +252,75 @@ def test_a_model_that_attends_over_a_pool_of_its_states_cannot_be_rolled_out(win
 
     with pytest.raises(ValueError, match="gathers 6 positions for one query that is none of them"):
         rollout_pass(Pools(), windows, RolloutOptions(), -1, Watch())
+
+
+def test_attention_in_another_thread_is_told_as_that():
+    class Elsewhere(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+        def forward(self, x):
+            found = []
+            thread = threading.Thread(target=lambda: found.append(self.layer(x)))
+            thread.start()
+            thread.join()
+            return found[0]
+
+    with pytest.raises(NoAttentionFound, match="never reached it in this thread; what runs in other threads"):
+        attention_maps(Elsewhere(), random(2, 5, 4))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize(
+    "shares",
+    [
+        lambda scores: F.softmin(-scores, -1),
+        lambda scores: F.softmin(-scores, dim=-1),
+        lambda scores: F.log_softmax(scores, -1).exp(),
+        lambda scores: torch.exp(scores.log_softmax(-1)),
+        lambda scores: F.log_softmax(scores, dim=-1).exp_(),
+    ],
+)
+def test_softmin_and_the_exponential_of_log_softmax_are_seen(shares, gradients):
+    class Shares(Written):
+        def forward(self, x):
+            return shares(self.linear(x) @ x.mT * x.shape[-1] ** -0.5) @ x
+
+    model, x = Shares(), random(2, 5, 4)
+    maps, plain = attention_maps(model, x, gradients=gradients), Written()
+    plain.load_state_dict(model.state_dict())
+    assert maps.kinds == ("self",)
+    torch.testing.assert_close(maps.layers, attention_maps(plain, x).layers)
+    torch.testing.assert_close(maps.output, model(x), **CLOSE)
+    if gradients:
+        assert torch.autograd.grad(maps.output.sin().sum(), maps.layers)[0].abs().sum() > 0
+
+
+def test_an_input_may_be_given_by_name():
+    class Named(Fused):
+        def forward(self, *, inputs, scale=1.0):
+            return super().forward(inputs * scale)
+
+    model, x = Named(), random(2, 5, 4)
+    torch.testing.assert_close(attention_maps(model, inputs=x).output, model(inputs=x), **CLOSE)
+    torch.testing.assert_close(
+        attention_maps(model, inputs=x, scale=2.0).output, model(inputs=x, scale=2.0), **CLOSE
+    )
+    with pytest.raises(TypeError, match=r"expected a tensor .*, got NoneType"):
+        attention_maps(model)
+    with pytest.raises(ValueError, match="the batch is empty"):
+        attention_maps(model, inputs=x[:0])
+
+
+@pytest.mark.parametrize("ask", [attention_maps, stream_rollout, alti_maps])
+def test_our_transformer_says_what_input_it_reads(ask):
+    model, x = TradingTransformer(4, d_model=8, n_heads=2, n_layers=3, d_ff=8), random(2, 5, 4)
+    for wrong in (x[0], x[:, :0], x[0, 0]):
+        with pytest.raises(
+            ValueError, match=r"expected x \(batch, time, feature\) with at least one bar, got"
+        ):
+            ask(model, wrong)
+    with pytest.raises(TypeError, match=r"computes in torch.float32 and x holds torch.float64: pass x.to"):
+        ask(model, x.double())
+    ask(model.double(), x.double())

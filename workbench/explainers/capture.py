@@ -19,16 +19,15 @@ from workbench.explainers.lineage import module_inputs
 from workbench.explainers.maps import AttentionMaps, NoAttentionFound
 from workbench.explainers.padding import padding_as_in_use
 from workbench.explainers.products import Shelf
+from workbench.explainers.reasons import check_window, why_nothing
 from workbench.explainers.recorder import Recorder, followed
 from workbench.training.prediction import placement
 from workbench.training.turns import turn
 
-_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
-
 
 def attention_maps(
     model: nn.Module,
-    x: Tensor,
+    x: Tensor | None = None,
     *more: Any,
     full: bool = True,
     training: bool = False,
@@ -45,7 +44,7 @@ def attention_maps(
         scores over the time steps of a recurrent network.
     x
         Its input, (batch, time, feature) for the models of this package. It is moved to the model's device,
-        as are other tensors.
+        as are other tensors. A forward that takes it by name is called so: `attention_maps(model, inputs=x)`.
     *more, **arguments
         Whatever else the model's forward takes.
     full
@@ -91,13 +90,17 @@ def attention_maps(
     >>> maps.layers[0].shape
     torch.Size([1, 2, 5, 5])
     """
-    module = checked_module(model, x)
+    given = [tensor for tensor in arguments.values() if isinstance(tensor, Tensor)]
+    module = checked_module(model, x if x is not None or not given else given[0])
+    if x is not None:
+        check_window(module, x)
     device = placement(module)[0]
     with (
         _grad_mode(gradients),
         watching(module, full, training, Shelf(reuse=False), gradients=gradients) as recorder,
     ):
-        inputs = [_moved(given, device, gradients) for given in (x, *more)]
+        by_place = () if x is None and not more else (x, *more)
+        inputs = [_moved(given, device, gradients) for given in by_place]
         named = {name: _moved(given, device, gradients) for name, given in arguments.items()}
         output = module(*inputs, **named)
     check_any(module, recorder)
@@ -146,7 +149,7 @@ def watching(
 def check_any(module: nn.Module, recorder: Recorder) -> None:
     """Raise NoAttentionFound, saying why, if `recorder` saw nothing."""
     if not recorder.layers:
-        raise NoAttentionFound(_why_nothing(module, recorder))
+        raise NoAttentionFound(why_nothing(module, recorder))
 
 
 def check_seen(module: nn.Module, recorder: Recorder) -> None:
@@ -169,7 +172,7 @@ def told_unseen(module: nn.Module, recorder: Recorder) -> tuple[str, ...]:
     return tuple(map(str, recorder.unseen))
 
 
-def checked_module(model: nn.Module, x: Tensor) -> nn.Module:
+def checked_module(model: nn.Module, x: Tensor | None) -> nn.Module:
     """Return the module to run and watch, or say why it or its input will not do."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}: pass the model itself")
@@ -265,31 +268,3 @@ def _unpruned(module: nn.Module) -> Iterator[None]:
 def _prunes(module: nn.Module) -> bool:
     marked = any(hasattr(part, "last_query_only") for part in module.modules())
     return getattr(module, "prune", None) is True and marked
-
-
-def _why_nothing(module: nn.Module, recorder: Recorder) -> str:
-    kinds = sorted({type(part).__name__ for part in module.modules() if not list(part.children())})
-    recurrent = any(isinstance(part, _RECURRENT) for part in module.modules())
-    attends = any(isinstance(part, nn.MultiheadAttention) for part in module.modules())
-    threads = any(isinstance(part, nn.DataParallel) for part in module.modules())
-    softmaxes = recorder.written.softmaxes if recorder.written is not None else 0
-    if recorder.unseen:
-        reason = f"it attends by {recorder.unseen[0]}"
-    elif threads:
-        reason = "part of it is wrapped in nn.DataParallel, which runs in other threads: pass it unwrapped"
-    elif attends:
-        reason = "it holds nn.MultiheadAttention, but this input never reached it"
-    elif softmaxes:
-        reason = (
-            f"the result of {'its softmax' if softmaxes == 1 else f'none of its {softmaxes} softmaxes'} "
-            f"is {'not ' if softmaxes == 1 else ''}multiplied with values along the axis that sums to one: "
-            "they give probabilities of classes, say"
-        )
-    elif recurrent:
-        reason = "it is recurrent: use an attribution method, or watch its gates"
-    else:
-        reason = (
-            "no softmax ran in Python in this thread. Attention by exp and sum, by kernels outside torch "
-            "(flash-attn, xformers), by torch.jit, or in other threads is not seen"
-        )
-    return f"no attention found in {type(module).__name__} (its layers: {', '.join(kinds)}), because {reason}"

@@ -12,6 +12,7 @@ from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.chains import chain, one_hot
 from workbench.explainers.joining import Fusion, RolloutOptions
 from workbench.explainers.options import check_position
+from workbench.explainers.reasons import check_window
 from workbench.explainers.rollouts import check_ranked
 from workbench.explainers.stacks import check_stack, stack_position
 from workbench.training.prediction import placement
@@ -81,6 +82,7 @@ def stream_rollout(
     """
     options = RolloutOptions(**joining)
     module = checked_module(model, x)
+    check_window(module, x)
     given = position if isinstance(position, Sequence) else [position]
     for one in given:
         check_position(one)

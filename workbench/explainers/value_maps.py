@@ -10,6 +10,7 @@ from workbench.explainers.capture import _moved, check_any, checked_module, told
 from workbench.explainers.contributions import Closeness, Measure, PartNorms, Parts, ValueNorms, shares
 from workbench.explainers.maps import AttentionMaps
 from workbench.explainers.products import Shelf
+from workbench.explainers.reasons import check_window
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.softmax import AttentionLayer
 from workbench.training.prediction import placement
@@ -107,6 +108,7 @@ def _maps(
     full: bool,
 ) -> AttentionMaps:
     module = checked_module(model, inputs[0])
+    check_window(module, inputs[0])
     device = placement(module)[0]
     keep = Shelf(reuse=False)
     with blocks_of(module) as blocks, watching(module, full, keep=keep) as recorder:

@@ -38,6 +38,7 @@ _REVALUED = _TIMES | {
     *("div", "divide", "true_divide", "truediv", "itruediv", "add", "iadd", "where", "masked_fill"),
     *("nan_to_num", "clamp", "clamp_min", "detach", "data"),
 }
+_SOFTMAXES = frozenset({"softmax", "safe_softmax", "softmin", "log_softmax"})
 _SUMMED = frozenset({"sum", "nansum", "mean"})
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -128,6 +129,7 @@ class WrittenAttention:
         self.softmaxes = 0
         self._followed: Any = WeakTensorKeyDictionary()
         self._pending: Any = WeakTensorKeyDictionary()
+        self._logs: Any = WeakTensorKeyDictionary()  # what log_softmax gave, and the scores it was given
         self.lost = Lost(lineage, where)
         self._met: dict[Hashable, int] = {}  # softmaxes known to be attention, and the number of the layer
 
@@ -144,7 +146,7 @@ class WrittenAttention:
 
     def run(self, call: Call) -> Any:
         """Run an operation of the model and follow what it does to weights."""
-        if call.name in ("softmax", "safe_softmax"):
+        if call.name in _SOFTMAXES or (call.name == "exp" and call.args and call.args[0] in self._logs):
             return self._softmax(call)
         tensors = list(tensors_in((call.args, call.kwargs)))
         if call.name in _SUMMED and tensors and tensors[0] in self._pending:
@@ -179,10 +181,22 @@ class WrittenAttention:
 
     def _softmax(self, call: Call) -> Tensor:
         scores = call.kwargs["input"] if "input" in call.kwargs else call.args[0]
+        if call.name == "exp":
+            return self._weigh(call, *self._logs[scores])
         dim = call.argument(1, "dim")
         if not isinstance(dim, int) or scores.ndim == 0:
             return self._through(call)
-        axis = dim % scores.ndim
+        scores, axis = -scores if call.name == "softmin" else scores, dim % scores.ndim
+        if call.name == "softmin":
+            self.lineage.follow("neg", (call.argument(0, "input"),), {}, scores)
+        if call.name == "log_softmax":
+            result = self._through(call)
+            self._logs[result] = scores, axis
+            return result
+        return self._weigh(call, scores, axis)
+
+    def _weigh(self, call: Call, scores: Tensor, axis: int) -> Tensor:
+        """Run the operation that gives the softmax of `scores`, and follow what it gives."""
         allowed = unblocked(scores, axis)
         result = weights = self._through(call)
         if result.dtype in _HALVES:
