@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.explainers.batches import _batches, _check_scores, _shortened, check_bars
+from workbench.explainers.batches import _batches, _check_scores, _shortened, check_bars, unwatched
 from workbench.explainers.capture import check_any, checked_module, watching
 from workbench.explainers.options import check_position, chosen, is_whole
 from workbench.explainers.questions import Method, Question, Scored
@@ -78,7 +78,8 @@ def attention(question: Question) -> Scored:
             layer = _layer(recorder, options)
             check_bars(layer, windows, len(x))
             row = _row(layer, options.position)
-            rows.append(_joined(layer.rows(row, row + 1)[:, :, 0], options.head).float())
+            with unwatched(recorder):
+                rows.append(_joined(layer.rows(row, row + 1)[:, :, 0], options.head).float())
             nulls.append(_joined(_even(layer, row), options.head).float().expand(len(x), -1))
             told = _told(layer, options.position, windows)
             done += len(x)

@@ -5,6 +5,7 @@ keys in blocks; one row goes down the layers. So an explained pass costs about w
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -58,11 +59,12 @@ def rollout_pass(
             layers = recorder.layers[options.start_layer :]
             top = torch.zeros(x.shape[:2], dtype=layers[0].dtype, device=x.device)
             top[:, index] = 1
-            rows.append(chain(layers, top, options))
-            if options.discard == 0:
-                if null is None or not all(layer.same_mask for layer in layers):
-                    null = null_row(layers, top, options.residual)
-                nulls.append(null if len(null) == len(x) else null[:1].expand(len(x), -1))
+            with unwatched(recorder):
+                rows.append(chain(layers, top, options))
+                if options.discard == 0:
+                    if null is None or not all(layer.same_mask for layer in layers):
+                        null = null_row(layers, top, options.residual)
+                    nulls.append(null if len(null) == len(x) else null[:1].expand(len(x), -1))
             done += len(x)
             watch.report(done, len(windows))
     scores = torch.cat(rows).cpu()
@@ -83,6 +85,16 @@ def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterato
         size = max(1, BARS // windows.lookback)
         if recorder.keep is not None:
             size = max(1, min(size, KEPT_BYTES // max(_weight_bytes(layer) for layer in recorder.layers)))
+
+
+@contextmanager
+def unwatched(recorder: Recorder) -> Iterator[None]:
+    """Let what is computed of the weights not be taken for attention of the model."""
+    recorder.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        recorder.__enter__()
 
 
 def _weight_bytes(layer: AttentionLayer) -> int:

@@ -9,7 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.explainers.batches import LONG, _batches, _check, _check_scores, _index, _shortened
+from workbench.explainers.batches import (
+    LONG,
+    _batches,
+    _check,
+    _check_scores,
+    _index,
+    _shortened,
+    unwatched,
+)
 from workbench.explainers.capture import checked_module, watching
 from workbench.explainers.flow_solvers import Solver, solver_of
 from workbench.explainers.flows import capacities_of, row_flow
@@ -96,7 +104,8 @@ def flow(question: Question) -> Scored:
             outputs.append(module(x))
             check_output(outputs[-1], len(x), windows)
             _check(module, recorder, windows, options, len(x))
-            rows.add(recorder.layers[options.start_layer :])
+            with unwatched(recorder):
+                rows.add(recorder.layers[options.start_layer :])
     return _told(rows, torch.cat(outputs).cpu(), windows, index)
 
 

@@ -11,14 +11,21 @@ the model looks, and not to the mask, the depth, or values that are long whereve
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.explainers.batches import LONG, _batches, _check, _check_scores, _index, _shortened
+from workbench.explainers.batches import (
+    LONG,
+    _batches,
+    _check,
+    _check_scores,
+    _index,
+    _shortened,
+    unwatched,
+)
 from workbench.explainers.blocks import blocks_of
 from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.contributions import Closeness, Measure, PartNorms, Parts, ValueNorms, shares
@@ -26,7 +33,6 @@ from workbench.explainers.null import _even
 from workbench.explainers.options import check_count, check_position, chosen, is_number
 from workbench.explainers.products import Shelf
 from workbench.explainers.questions import Method, Question, Scored
-from workbench.explainers.recorder import Recorder
 from workbench.explainers.rollouts import BLOCK_BYTES, RolloutOptions
 from workbench.explainers.softmax import AttentionLayer
 from workbench.explainers.value_maps import parts_of
@@ -131,16 +137,6 @@ def even_rows(layer: AttentionLayer, start: int, stop: int) -> Float[Tensor, "_ 
     return _even(like.expand(1, 1, stop - start, layer.keys), layer.allowed_rows(start, stop))
 
 
-@contextmanager
-def _unwatched(recorder: Recorder) -> Iterator[None]:
-    """Let what is computed of the weights not be taken for attention of the model."""
-    recorder.__exit__(None, None, None)
-    try:
-        yield
-    finally:
-        recorder.__enter__()
-
-
 def _scored(
     question: Question,
     options: ValueOptions | AltiOptions,
@@ -168,7 +164,7 @@ def _scored(
             outputs.append(module(x))
             check_output(outputs[-1], len(x), windows)
             check_seen(module, recorder)
-            with _unwatched(recorder):
+            with unwatched(recorder):
                 parts = parts_of(method, module, recorder, blocks, start)
                 _check(module, recorder, windows, RolloutOptions(start_layer=start), len(x))
                 row, null = chain.rolled(recorder.layers[start:], parts)
