@@ -63,7 +63,7 @@ def contest(lookback: int, rounds: int, device: str) -> dict[str, float]:
     few = windows[: LOOPED[lookback]]
     size = batches.BARS // lookback  # as `explain` chooses it: where it keeps weights, 8 heads of float32
     if lookback < batches.LONG:
-        size = min(size, batches.KEPT_BYTES // (8 * 4 * lookback**2))
+        size = max(1, min(size, batches.KEPT_BYTES // (8 * 4 * lookback**2)))
     contestants: dict[str, contests.Contestant] = {
         "plain": (partial(contests.predict, model, windows), len(windows)),
         "pruned": (partial(contests.predict, model, windows, size, prune=True), len(windows)),
