@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workbench.models.recurrent import LSTMModel
-from workbench.models.registry import build_model, list_models, rebuild
+from workbench.models.registry import NETWORKS, Entry, build_model, list_models, rebuild
 from workbench.models.transformer import TradingTransformer
 
 
@@ -80,12 +80,28 @@ def test_a_long_lookback_gets_the_room_it_needs():
         ("transfomer", {}, "Did you mean 'transformer'.*There are: transformer, lstm"),
         ("lstm", {"hiden_size": 3}, "no option 'hiden_size'. Did you mean 'hidden_size'"),
         ("lstm", {"n_classes": 5}, "follows from the windows"),
+        ("lstm", {"feature_names": ("a",)}, "feature_names follows from the windows"),
         ("transformer", {"d_model": 30, "n_heads": 4}, "multiple of n_heads"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(name, options, message):
     with pytest.raises(ValueError, match=message):
         build_model(name, Shape(), **options)
+
+
+def test_a_network_that_reads_names_of_columns_is_given_them(monkeypatch):
+    class Named(LSTMModel):
+        cross_sectional = True
+
+        def __init__(self, input_dim, *, feature_names, hidden_size=3, n_classes=3, task="classification"):
+            super().__init__(input_dim, hidden_size=hidden_size, n_classes=n_classes, task=task)
+            self.named = feature_names
+
+    monkeypatch.setitem(NETWORKS, "named", Entry(Named, {}, "an LSTM that knows names", "a market cap"))
+    model = build_model("named", Shape())
+    assert model.named == ("log_return", "range")
+    assert model.spec.options == {"hidden_size": 3}
+    assert list_models().loc["named", "needs"] == "a panel: a batch is one day's windows; a market cap"
 
 
 def test_the_table_of_models_names_them():

@@ -64,3 +64,20 @@ def test_statistics_that_cannot_be_are_refused(mean, std, message):
 def test_windows_with_other_features_are_refused():
     with pytest.raises(ValueError, match="built for 2 features and got windows of 3"):
         InputScaling(2)(torch.zeros(1, 1, 3))
+
+
+def test_columns_that_are_not_to_be_scaled_come_out_as_they_went_in():
+    scaling = InputScaling(3, unscaled=(1,)).fit_(
+        torch.tensor([2.0, 10.0, 0.0]), torch.tensor([0.5, 5.0, 2.0])
+    )
+    x = torch.tensor([[[1.0, 1.0, 4.0], [2.0, 0.0, 2.0], [3.0, 0.1, -2.0]]])
+    expected = torch.tensor([[[-2.0, 1.0, 2.0], [0.0, 0.0, 1.0], [2.0, 0.1, -1.0]]])
+    assert torch.equal(scaling(x), expected)
+    assert scaling.divisor.tolist() == [0.5, 1.0, 2.0]
+    assert scaling.std.tolist() == [0.5, 5.0, 2.0]  # the statistics themselves are kept
+    assert sorted(scaling.state_dict()) == ["mean", "std"]
+
+
+def test_a_column_that_does_not_exist_cannot_be_left_unscaled():
+    with pytest.raises(ValueError, match=r"columns from 0 to 2, got \(3,\)"):
+        InputScaling(3, unscaled=(3,))

@@ -76,7 +76,7 @@ def _scaled(module: nn.Module, x: Tensor, gradient: Tensor) -> Float[Tensor, "wi
     scaling = getattr(module, "scaling", None)
     with torch.no_grad():
         if isinstance(scaling, InputScaling):
-            return gradient * scaling.std * scaling(x)  # by the chain rule, of the scaled input
+            return gradient * scaling.divisor * scaling(x)  # by the chain rule, of the scaled input
         return gradient * x
 
 

@@ -17,11 +17,31 @@ from workbench.models.transformer import TradingTransformer
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of the registry: its class, what differs here from the class's defaults, and a sentence."""
+    """One network of the registry.
+
+    Attributes
+    ----------
+    network
+        Its class. One with `cross_sectional = True` answers for a stock by looking at the others: its batch
+        is the windows of one day, one a ticker, and the rows must not come from several days.
+        One that takes `feature_names` is given the names of the columns it will read.
+    defaults
+        What differs here from the class's defaults.
+    what
+        A sentence on what it is.
+    needs
+        What the windows must hold beside features, in words; empty if nothing.
+    """
 
     network: Callable[..., nn.Module]
     defaults: dict[str, Any]
     what: str
+    needs: str = ""
+
+    @property
+    def cross_sectional(self) -> bool:
+        """Whether a batch must be the windows of one day."""
+        return bool(getattr(self.network, "cross_sectional", False))
 
 
 NETWORKS = {
@@ -32,7 +52,7 @@ NETWORKS = {
     ),
     "lstm": Entry(LSTMModel, {"n_layers": 1}, "LSTM, read at the last bar"),
 }
-FROM_WINDOWS = ("input_dim", "n_classes", "task")  # what the windows decide, not the caller
+FROM_WINDOWS = ("input_dim", "n_classes", "task", "feature_names")  # what the windows decide, not the caller
 
 
 def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any) -> nn.Module:
@@ -73,17 +93,29 @@ def rebuild(spec: ModelSpec) -> nn.Module:
     shape: dict[str, Any] = {"input_dim": len(spec.feature_names), "task": spec.task}
     if spec.task == "classification":
         shape["n_classes"] = len(spec.classes)
+    network = entry(spec.name).network
+    if "feature_names" in inspect.signature(network).parameters:
+        shape["feature_names"] = spec.feature_names
     with seeded(spec.seed):
-        model = entry(spec.name).network(**shape, **spec.options)
+        model = network(**shape, **spec.options)
     model.spec = spec  # pyright: ignore[reportArgumentType]  (nn.Module's stub knows tensors and modules only)
     return model
 
 
 def list_models() -> pd.DataFrame:
-    """Return the networks by name: what each is, its class, and the options it is built with by default."""
-    rows = {name: [e.what, e.network.__name__, options_for(name, 0, {})] for name, e in NETWORKS.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["what", "class", "options"])
+    """Return the networks by name: what each is and needs, its class, and the options it has by default."""
+    rows = {
+        name: [e.what, _needs(e), e.network.__name__, options_for(name, 0, {})]
+        for name, e in NETWORKS.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["what", "needs", "class", "options"])
     return table.rename_axis("name")
+
+
+def _needs(found: Entry) -> str:
+    """Say what the windows must be for the network, in words."""
+    days = "a panel: a batch is one day's windows" if found.cross_sectional else ""
+    return "; ".join(part for part in (days, found.needs) if part)
 
 
 def entry(name: str) -> Entry:

@@ -1,7 +1,9 @@
 """The training set's mean and spread, kept inside the model so that they travel with its weights."""
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
@@ -15,15 +17,26 @@ class InputScaling(nn.Module):
     ----------
     n_features
         Width of the windows.
+    unscaled
+        Columns that come out as they went in, such as the marks of who belongs to a concept. Their
+        statistics are kept like the others'.
     """
 
     mean: Tensor
     std: Tensor
+    kept: Tensor
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_features: int, unscaled: Sequence[int] = ()):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("std", torch.ones(n_features))
+        self.unscaled = tuple(unscaled)
+        self.register_buffer("kept", _marked(n_features, self.unscaled), persistent=False)
+
+    @property
+    def divisor(self) -> Float[Tensor, " feature"]:
+        """What each column is divided by: its spread, or 1 where it stays as it is."""
+        return self.std.masked_fill(self.kept, 1.0)
 
     def fit_(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> "InputScaling":
         """Take these statistics in place. A column that never moves (std 0) is centred only."""
@@ -37,13 +50,14 @@ class InputScaling(nn.Module):
         return self
 
     def forward(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch time feature"]:
-        """Return (x − mean) / std; a wrong number of features is refused."""
+        """Return (x − mean) / std, unscaled columns as they are; a wrong number of features is refused."""
         if x.size(-1) != self.mean.numel():
             raise ValueError(
                 f"The model was built for {self.mean.numel()} features and got windows of {x.size(-1)}. "
                 "Make the windows from the same feature columns, or build a model for these."
             )
-        return (x - self.mean) / self.std
+        scaled = (x - self.mean) / self.std
+        return torch.where(self.kept, x, scaled) if self.unscaled else scaled
 
 
 class ForecastScaling(nn.Module):
@@ -70,6 +84,15 @@ class ForecastScaling(nn.Module):
     def forward(self, forecast: Float[Tensor, "batch output"]) -> Float[Tensor, "batch output"]:
         """Return forecast · std + mean."""
         return forecast * self.std + self.mean
+
+
+def _marked(n_features: int, columns: tuple[int, ...]) -> Bool[Tensor, " feature"]:
+    """Return True at the columns."""
+    if any(not 0 <= column < n_features for column in columns):
+        raise ValueError(f"unscaled must name columns from 0 to {n_features - 1}, got {columns}.")
+    marks = torch.zeros(n_features, dtype=torch.bool)
+    marks[list(columns)] = True
+    return marks
 
 
 def _spread(mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -1,0 +1,23 @@
+"""Feature columns that say something about a stock rather than describe its bar, known by their names."""
+
+from collections.abc import Sequence
+
+CONCEPT = "concept:"  # concept:<name>: 0 or 1, or how far the stock belongs to it
+MARKET_CAP = "market_cap"
+PAST_LABEL = "past_label"  # the label that became known at the bar
+
+
+def concept_columns(feature_names: Sequence[str]) -> list[int]:
+    """Return where the columns of concepts stand."""
+    return [i for i, name in enumerate(feature_names) if name.startswith(CONCEPT)]
+
+
+def column_of(feature_names: Sequence[str], name: str) -> int | None:
+    """Return where the column stands, None if there isn't one."""
+    return list(feature_names).index(name) if name in feature_names else None
+
+
+def side_columns(feature_names: Sequence[str]) -> tuple[int, ...]:
+    """Return where the columns stand that no network reads as features: concepts, market cap, past label."""
+    sides = (MARKET_CAP, PAST_LABEL)
+    return tuple(i for i, n in enumerate(feature_names) if n.startswith(CONCEPT) or n in sides)
