@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from workbench.models.recurrent import LSTMModel
+from workbench.models.recurrent import GRUModel, LSTMModel
 from workbench.models.seeds import seeded
 from workbench.models.spec import ModelSpec, WindowsLike
 from workbench.models.transformer import TradingTransformer
@@ -51,6 +51,7 @@ NETWORKS = {
         "transformer encoder, read at the last bar",
     ),
     "lstm": Entry(LSTMModel, {"n_layers": 1}, "LSTM, read at the last bar"),
+    "gru": Entry(GRUModel, {"n_layers": 1}, "GRU, read at the last bar"),
 }
 FROM_WINDOWS = ("input_dim", "n_classes", "task", "feature_names")  # what the windows decide, not the caller
 

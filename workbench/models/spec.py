@@ -68,6 +68,12 @@ def check_task(task: str) -> None:
         raise ValueError(f"task must be 'classification' or 'regression', got {task!r}.")
 
 
+def n_outputs(task: str, n_classes: int) -> int:
+    """Return how many numbers a network answers with: one a class, or one forecast."""
+    check_task(task)
+    return n_classes if task == "classification" else 1
+
+
 def check_windows(model: nn.Module, windows: WindowsLike) -> None:
     """Raise ValueError if the model says what it was built for and these windows differ from it.
 
