@@ -36,6 +36,7 @@ def test_an_epoch_has_the_figures_of_its_task(make_windows):
         "train_loss",
         "valid_loss",
         "valid_ic",
+        "valid_rank_ic",
         "lr",
         "seconds",
     )

@@ -78,7 +78,8 @@ class BestKeeper(Callback):
             group["initial_lr"] = group["lr"]  # what a schedule that starts in the middle asks for
         for row in state.rows:
             net.history.new_epoch()
-            for name, value in row.items():
+            for name in self.job.figures:
+                value = row.get(name)  # an earlier version kept fewer figures
                 net.history.record(name, math.nan if value is None else value)
         torch.set_rng_state(state.random["cpu"])
         if "cuda" in state.random:

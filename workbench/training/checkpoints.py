@@ -207,7 +207,7 @@ def ensure_model(
     if chosen.callbacks:
         raise ValueError("ensure_model cannot recognise a model by its callbacks. Use fit and save_model.")
     model = build_model(name, train, seed, **{k: v for k, v in options.items() if k not in training})
-    job = Job(train.labelled(), valid.labelled(), seed, chosen, threading.Event() if stop is None else stop)
+    job = Job.of(model, (train, valid), seed, chosen, stop)
     recipe = run_recipe(model, job)
     place = Path(folder) / folder_name(recipe, train)
     found = _found(place, recipe, train)

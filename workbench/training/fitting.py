@@ -43,7 +43,9 @@ def fit(
     """Train a model in place and leave it with the weights of its best epoch, in eval mode.
 
     On the CPU the same call gives the same weights to the last bit. The caller's own random state is left
-    as it was. Windows without a label are left out; a last, smaller batch is not.
+    as it was. Windows without a label are left out; a last, smaller batch is not. A model whose
+    `cross_sectional` is true reads the windows of one decision date at a time, also those without a label:
+    they are seen, and not learnt from.
 
     Threads that predict or explain with the model meanwhile take turns with the batches: they see it as
     trained so far, and training waits for them.
@@ -52,7 +54,8 @@ def fit(
     ----------
     model
         Any module from (batch, time, feature) to (batch, output). Its `scaling` and `forecast_scaling`, if
-        it has them, take the statistics of the training windows.
+        it has them, take the statistics of the training windows. A method `training_loss(loss, y)`, if it has
+        one, returns what a training batch's loss becomes, for penalties of the model's own.
     train, valid
         What to learn from, and what decides the best epoch.
     seed
@@ -60,8 +63,8 @@ def fit(
     stop
         Set it from another thread to end training after the batch at hand.
     **options
-        Fields of `TrainingOptions`: epochs, batch_size, lr, weight_decay, patience, monitor, clip_norm,
-        schedule, warmup, class_weights, threads, progress, checkpoint, callbacks.
+        Fields of `TrainingOptions`: epochs, batch_size, batch_by, loss, lr, weight_decay, patience, monitor,
+        clip_norm, schedule, warmup, class_weights, threads, progress, checkpoint, callbacks.
 
     Returns
     -------
@@ -76,18 +79,16 @@ def fit(
         The loss was no longer finite; the batch is named.
     """
     chosen = TrainingOptions.of(options)
-    train, valid = train.labelled(), valid.labelled()
-    chosen.lower_is_better(train.task)  # refuses a monitor that the task doesn't have
-    _check(model, train, valid)
-    job = Job(train, valid, seed, chosen, threading.Event() if stop is None else stop)
+    job = Job.of(model, (train, valid), seed, chosen, stop)
+    _check(model, job)
     device, dtype = placement(model)
-    criterion = loss_for(train, chosen.class_weights, dtype)
+    criterion = loss_for(job.train, chosen.class_weights, dtype, chosen.loss)
     recipe: dict[str, Any] = {}
     state: TrainingState | None = None
     if chosen.checkpoint is not None:
         recipe = run_recipe(model, job)
         state = earlier_state(model, recipe, Path(chosen.checkpoint))
-    _take_statistics(model, train)
+    _take_statistics(model, job.train)
     net, keeper = _net(model, criterion, job, recipe if state is None else state.recipe)
     with seeded(seed, device), using_threads(chosen.threads):
         return _history(job, _run(net, keeper, state), keeper.rows(net))
@@ -113,7 +114,7 @@ def _net(
         optimizer__weight_decay=options.weight_decay,
         lr=options.lr,
         max_epochs=options.epochs,
-        batch_size=options.batch_size,
+        batch_size=job.batch_size,
         device=str(placement(model)[0]),
         verbose=0,
     )
@@ -152,7 +153,8 @@ def _history(job: Job, how: str, rows: list[dict[str, Any]]) -> History:
     )
 
 
-def _check(model: nn.Module, train: Windows, valid: Windows) -> None:
+def _check(model: nn.Module, job: Job) -> None:
+    train, valid = job.train, job.valid
     for name, windows in {"train": train, "valid": valid}.items():
         if len(windows) == 0:
             raise ValueError(f"{name} has no window whose label is known. Choose other dates to split at.")
@@ -166,6 +168,11 @@ def _check(model: nn.Module, train: Windows, valid: Windows) -> None:
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             "The model has no weight that can be trained: every parameter has requires_grad=False."
+        )
+    if job.cross_sectional and hasattr(model, "training_loss") and train.is_panel and job.batch_size > 1:
+        raise ValueError(
+            f"This {type(model).__name__} reads one day at a time and adds a loss of its own to it, so a "
+            f"batch is one day: batch_size must be 1, got {job.batch_size}."
         )
     _warn_of_odd_sets(train, valid)
 
@@ -201,5 +208,5 @@ def _take_statistics(model: nn.Module, train: Windows) -> None:
     if isinstance(scaling, InputScaling):
         scaling.fit_(*statistics(train))
     if isinstance(forecast_scaling, ForecastScaling):
-        y = train.y.double()
+        y = train.labelled().y.double()
         forecast_scaling.fit_(y.mean(), y.std(unbiased=False))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import GradientNormClipping, LRScheduler
@@ -14,17 +15,42 @@ from torch import Tensor
 from workbench.features.windows import Windows
 from workbench.training.callbacks import Ended
 from workbench.training.job import Job
-from workbench.training.metrics import balanced_accuracy, confusion, information_coefficient, matthews
+from workbench.training.losses import CorrelationLoss
+from workbench.training.metrics import (
+    balanced_accuracy,
+    confusion,
+    information_coefficient,
+    information_ratio,
+    matthews,
+    rank_information_coefficient,
+)
 from workbench.training.prediction import check_output, placement
 from workbench.training.turns import turn
 
 
 class Batches:
-    """Windows batch by batch, sliced from memory; `rows` and `number` tell which batch is out."""
+    """Windows batch by batch, sliced from memory; what else there is to know of the batch that is out.
 
-    def __init__(self, windows: Windows, net: "WindowsNet", shuffled: bool):
-        self.windows, self.net, self.shuffled = windows, net, shuffled
-        self.rows, self.number = slice(0), 0
+    Attributes
+    ----------
+    rows, number
+        Which windows it holds, and its number in the epoch, from 1.
+    sizes
+        Windows of each of its days, one after the other; empty where batches aren't made of days.
+    days
+        (window,) of all windows: the same number for those of one day; of a single ticker the same for all.
+    known
+        (window,) of all windows: whether the label is known.
+    """
+
+    def __init__(self, windows: Windows, net: "WindowsNet", training: bool):
+        self.windows, self.net, self.shuffled = windows, net, training
+        self.rows: slice | Tensor = slice(0)
+        self.number, self.sizes = 0, list[int]()
+        days = net.job.days
+        self.groups = None if days is None else days[0 if training else 1]
+        self.days = torch.from_numpy(_days(windows))
+        self.known = torch.from_numpy(np.asarray(windows.label_dates.notna()))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         windows, size = self.windows, self.net.batch_size
@@ -33,16 +59,25 @@ class Batches:
         y = y.to(dtype) if y.is_floating_point() else y
         # The order of an epoch follows from the seed and its number alone, so a resumed run repeats it.
         random = np.random.default_rng([self.net.job.seed, len(self.net.history) - 1])
-        order = random.permutation(len(windows))
-        for number, start in enumerate(range(0, len(windows), size), start=1):
-            rows = slice(start, start + size)
-            self.rows, self.number = torch.from_numpy(order[rows]) if self.shuffled else rows, number
+        count = len(windows) if self.groups is None else len(self.groups)
+        order = random.permutation(count) if self.shuffled else None
+        for number, start in enumerate(range(0, count, size), start=1):
+            self.rows, self.sizes = self._chosen(slice(start, start + size), order)
+            self.number = number
             # Copies, so that a model may change its input: rows in order are a view of the bars.
-            yield windows.batch(self.rows).to(device, dtype, copy=not self.shuffled), y[self.rows]
+            x = windows.batch(self.rows).to(device, dtype, copy=isinstance(self.rows, slice))
+            yield x, y[self.rows]
+
+    def _chosen(self, part: slice, order: np.ndarray | None) -> tuple[slice | Tensor, list[int]]:
+        """Return rows, and the sizes of the days they are of, of one part of the epoch's order."""
+        if self.groups is None:
+            return part if order is None else torch.from_numpy(order[part]), []
+        days = self.groups[part] if order is None else [self.groups[day] for day in order[part]]
+        return torch.cat(days), [len(day) for day in days]
 
 
 class WindowsNet(NeuralNet):
-    """skorch's `NeuralNet` over two sets of windows, whose label every one knows.
+    """skorch's `NeuralNet` over two sets of windows.
 
     Parameters
     ----------
@@ -85,25 +120,50 @@ class WindowsNet(NeuralNet):
 
     def get_iterator(self, dataset: Windows, training: bool = False) -> Any:
         """Return the windows in batches, shuffled for training."""
-        batches = Batches(dataset, self, shuffled=training)
+        batches = Batches(dataset, self, training)
         if training:
             self.train_batches_ = batches
         else:
             self.valid_batches_ = batches
         return batches
 
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Return the model's outputs, day by day where it reads a day's windows together."""
+        if not self.job.cross_sectional:
+            return self.module_(x)
+        batches = self.train_batches_ if self.module_.training else self.valid_batches_
+        return torch.cat([self.module_(day) for day in x.split(batches.sizes)])
+
     def get_loss(self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False) -> Tensor:
-        """Return the batch's loss; one that isn't finite ends training with the batch named."""
+        """Return the batch's loss; one that isn't finite ends training with the batch named.
+
+        A model with a `training_loss(loss, y)` adds to it while training.
+        """
         check_output(y_pred, len(y_true), self.job.train)
-        loss = self.criterion_(y_pred, y_true)
+        batches = self.train_batches_ if training else self.valid_batches_
+        loss = self._criterion(y_pred, y_true, batches, batches.rows)
+        own = getattr(self.module_, "training_loss", None)
+        if training and own is not None:
+            loss = own(loss, y_true)
         if not math.isfinite(loss.item()):
-            self._diverged(loss.item(), self.train_batches_ if training else self.valid_batches_)
+            self._diverged(loss.item(), batches)
+        if training:
+            self.labels_.append(int(batches.known[batches.rows].sum()))
         return loss
+
+    def _criterion(self, outputs: Tensor, y: Tensor, batches: Batches, rows: slice | Tensor) -> Tensor:
+        """Return the loss of the windows whose label is known."""
+        known, days = batches.known[rows], batches.days[rows]
+        if not bool(known.all()):
+            outputs, y, days = outputs[known], y[known], days[known]
+        if isinstance(self.criterion_, CorrelationLoss):
+            return self.criterion_(outputs, y, days.to(outputs.device))
+        return self.criterion_(outputs, y)
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         """Start the clock."""
         super().on_epoch_begin(net, *args, **kwargs)
-        self.outputs_, self.began_ = [], time.perf_counter()
+        self.outputs_, self.labels_, self.began_ = [], list[int](), time.perf_counter()
 
     def on_batch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         """End here if asked to."""
@@ -120,29 +180,39 @@ class WindowsNet(NeuralNet):
         """Keep the outputs, from which the epoch's figures are made."""
         with turn(self.module_):
             step = super().validation_step(batch, **fit_params)
-        self.outputs_.append(step["y_pred"])
+        rows = self.valid_batches_.rows
+        self.outputs_.append((torch.arange(len(self.job.valid))[rows], step["y_pred"]))
         return step
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         """Record the epoch's figures before any callback asks for them."""
         batches = [batch for batch in list(self.history)[-1]["batches"] if "train_loss" in batch]
-        sizes = [batch["train_batch_size"] for batch in batches]
-        self.history.record(
-            "train_loss", float(np.average([b["train_loss"] for b in batches], weights=sizes))
-        )
-        for name, value in self._figures(torch.cat(self.outputs_)).items():
-            self.history.record(name, value)
+        losses = [batch["train_loss"] for batch in batches]
+        self.history.record("train_loss", float(np.average(losses, weights=self.labels_)))
+        rows, outputs = (torch.cat(parts) for parts in zip(*self.outputs_, strict=True))
+        figures = self._figures(outputs[rows.argsort()])  # batches of days may come in another order
+        for name in self.job.figures:
+            if name in figures:
+                self.history.record(name, figures[name])
         self.history.record("seconds", time.perf_counter() - self.began_)
 
     def _figures(self, outputs: Tensor) -> dict[str, float]:
-        valid = self.job.valid
-        loss = self.criterion_(outputs, valid.y.to(outputs.device)).item()  # over all, not a mean of batches
-        y = valid.y.numpy()
+        valid, batches = self.job.valid, self.valid_batches_
+        labels = valid.y.to(outputs.device)
+        loss = self._criterion(
+            outputs, labels, batches, slice(None)
+        ).item()  # over all, not a mean of batches
+        known = batches.known
+        y, outputs = valid.y[known].numpy(), outputs.cpu()[known]
         if valid.task == "regression":
-            days = valid.dates.to_numpy() if valid.is_panel else np.zeros(len(valid))
-            forecast = outputs.squeeze(1).double().cpu().numpy()
-            return {"valid_loss": loss, "valid_ic": information_coefficient(forecast, y, days)}
-        counts = confusion(y, outputs.argmax(dim=1).cpu().numpy(), len(valid.classes))
+            told = outputs.squeeze(1).double().numpy(), y, batches.days[known].numpy()
+            return {
+                "valid_loss": loss,
+                "valid_ic": information_coefficient(*told),
+                "valid_rank_ic": rank_information_coefficient(*told),
+                "valid_icir": information_ratio(*told),
+            }
+        counts = confusion(y, outputs.argmax(dim=1).numpy(), len(valid.classes))
         return {
             "valid_loss": loss,
             "valid_balanced_accuracy": balanced_accuracy(counts),
@@ -162,3 +232,8 @@ class WindowsNet(NeuralNet):
             f"{first}{', …' if len(dates) > 3 else ''}). The model has the best weights so far. Try a "
             f"smaller lr (now {options.lr}) or clip_norm (now {options.clip_norm}), and look there."
         )
+
+
+def _days(windows: Windows) -> np.ndarray:
+    """Return the same number for windows that are compared with each other."""
+    return pd.factorize(windows.dates)[0] if windows.is_panel else np.zeros(len(windows), dtype=np.int64)

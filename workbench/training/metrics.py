@@ -50,13 +50,43 @@ def information_coefficient(
     float
         NaN if no group is left.
     """
+    found = information_coefficients(forecast, y, groups)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def rank_information_coefficient(
+    forecast: Float[np.ndarray, " window"], y: Float[np.ndarray, " window"], groups: np.ndarray
+) -> float:
+    """Return the Spearman correlation within each group, averaged over groups, as `information_coefficient`.
+
+    Equal values share the average of their ranks.
+    """
+    codes, _ = pd.factorize(groups)
+    of_forecast, of_y = (pd.Series(values).groupby(codes).rank().to_numpy() for values in (forecast, y))
+    return information_coefficient(of_forecast, of_y, groups)
+
+
+def information_ratio(
+    forecast: Float[np.ndarray, " window"], y: Float[np.ndarray, " window"], groups: np.ndarray
+) -> float:
+    """Return ICIR: mean over standard deviation (of a sample) of the groups' information coefficients.
+
+    By day and not annualised; NaN with fewer than two groups, or where all have the same coefficient.
+    """
+    found = information_coefficients(forecast, y, groups)
+    spread = found.std(ddof=1) if len(found) > 1 else 0.0
+    return float(found.mean() / spread) if spread > 0 else float("nan")
+
+
+def information_coefficients(
+    forecast: Float[np.ndarray, " window"], y: Float[np.ndarray, " window"], groups: np.ndarray
+) -> Float[np.ndarray, " group"]:
+    """Return each group's Pearson correlation; one is left out where either is constant, as in one window."""
     codes, names = pd.factorize(groups)
     a, b = (_centred(values.astype(np.float64), codes, len(names)) for values in (forecast, y))
     covariance, va, vb = (np.bincount(codes, product, len(names)) for product in (a * b, a * a, b * b))
     defined = (va > 0) & (vb > 0)
-    if not defined.any():
-        return float("nan")
-    return float((covariance[defined] / np.sqrt(va[defined] * vb[defined])).mean())
+    return covariance[defined] / np.sqrt(va[defined] * vb[defined])
 
 
 def _centred(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from workbench.features.windows import Windows
 from workbench.models.spec import check_windows
 from workbench.training.coverage import check_finite
+from workbench.training.days import cross_sections, is_cross_sectional
 from workbench.training.threads import using_threads
 from workbench.training.turns import turn
 
@@ -30,7 +31,7 @@ def predict(
     windows
         What to predict for.
     batch_size
-        Windows a forward pass.
+        Windows a forward pass. A model that reads the stocks of a day together takes one day a pass.
     threads
         Processor threads: one gives the same figures on every machine; None keeps PyTorch's setting.
 
@@ -43,7 +44,8 @@ def predict(
     Raises
     ------
     ValueError
-        The windows hold a NaN, don't match the model, or the model's output has the wrong shape.
+        The windows hold a NaN, don't match the model, or the model's output has the wrong shape; or the model
+        reads the stocks of a day together and one stands there twice.
 
     Notes
     -----
@@ -51,6 +53,9 @@ def predict(
     does not hang on how many others follow it. For the networks of the registry at 256 windows a pass that
     holds to the last bit on the processor it was tried on; other processors, networks and batch sizes may
     round differently with the count, in the last digits of a float32.
+
+    The answers of a model that is `cross_sectional` depend on which stocks of the day are among the windows:
+    hand over all of them.
     """
     check_windows(model, windows)
     check_finite(windows)
@@ -62,6 +67,8 @@ def outputs_of(model: nn.Module, windows: Windows, batch_size: int = 256) -> Flo
     """Return the model's raw outputs, on the CPU."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    if is_cross_sectional(model):
+        return _by_day(model, windows)
     device, dtype = placement(model)
     outputs = [torch.empty(0, windows.n_outputs, dtype=dtype)]
     with evaluating(model), torch.no_grad():
@@ -75,6 +82,18 @@ def outputs_of(model: nn.Module, windows: Windows, batch_size: int = 256) -> Flo
             check_output(output, len(x), windows)
             outputs.append(output[:count].cpu())
     return torch.cat(outputs)
+
+
+def _by_day(model: nn.Module, windows: Windows) -> Float[Tensor, "window output"]:
+    """Return the outputs of a model that reads the windows of one decision date together."""
+    device, dtype = placement(model)
+    outputs = torch.empty(len(windows), windows.n_outputs, dtype=dtype)
+    with evaluating(model), torch.no_grad():
+        for rows in cross_sections(windows):
+            output = model(windows.batch(rows).to(device, dtype))
+            check_output(output, len(rows), windows)
+            outputs[rows] = output.cpu()
+    return outputs
 
 
 def frame_of(outputs: Float[Tensor, "window output"], windows: Windows) -> pd.DataFrame:
