@@ -88,15 +88,16 @@ def fit(
     if chosen.checkpoint is not None:
         recipe = run_recipe(model, job)
         state = earlier_state(model, recipe, Path(chosen.checkpoint))
-    _take_statistics(model, job.train)
-    net, keeper = _net(model, criterion, job, recipe if state is None else state.recipe)
+    take_statistics(model, job.train)
+    net, keeper = training_net(model, criterion, job, recipe if state is None else state.recipe)
     with seeded(seed, device), using_threads(chosen.threads):
         return _history(job, _run(net, keeper, state), keeper.rows(net))
 
 
-def _net(
+def training_net(
     model: nn.Module, criterion: nn.Module, job: Job, recipe: dict[str, Any]
 ) -> tuple["WindowsNet", "BestKeeper"]:
+    """Return skorch's loop over the job, and what keeps its best epoch."""
     before = random.getstate()  # the first import of skorch draws from Python's random numbers
     from workbench.training.callbacks import BestKeeper, EpochReport, Progress
     from workbench.training.loop import WindowsNet
@@ -203,7 +204,8 @@ def _warn_of_odd_sets(train: Windows, valid: Windows) -> None:
         )
 
 
-def _take_statistics(model: nn.Module, train: Windows) -> None:
+def take_statistics(model: nn.Module, train: Windows) -> None:
+    """Give the model's scalings, where it has them, the statistics of the training windows and labels."""
     scaling, forecast_scaling = getattr(model, "scaling", None), getattr(model, "forecast_scaling", None)
     if isinstance(scaling, InputScaling):
         scaling.fit_(*statistics(train))
