@@ -3,7 +3,7 @@
 Every attribution answers "compared with what?", and another baseline gives another answer, so each is named.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench.features.windows import Windows
 from workbench.models.registry import one_of
-from workbench.models.scaling import InputScaling
+from workbench.models.scaling import InputScaling, window_units
 from workbench.training.coverage import statistics
 
 TRAINING_MEAN, MEAN, OWN_MEAN, PREVIOUS_BAR = "training mean", "mean", "own mean", "previous bar"
@@ -58,9 +58,10 @@ def baseline_of(wanted: Any, module: nn.Module, windows: Windows) -> Baseline:
                 f"known. Give the means themselves as baseline, or name {MEAN!r}, {OWN_MEAN!r} or "
                 f"{PREVIOUS_BAR!r}"
             )
-        return Baseline(wanted, _constant(scaling.mean))
+        return Baseline(wanted, _in_units(scaling.mean, scaling.anchors))
     if wanted == MEAN:
-        return Baseline(wanted, _constant(statistics(windows)[0]))
+        anchors = scaling.anchors if knows else {}
+        return Baseline(wanted, _in_units(statistics(windows, anchors)[0], anchors))
     if wanted == OWN_MEAN:
         return Baseline(wanted, lambda x: x.mean(1, keepdim=True).expand_as(x))
     if wanted == PREVIOUS_BAR:
@@ -70,6 +71,13 @@ def baseline_of(wanted: Any, module: nn.Module, windows: Windows) -> Baseline:
 
 def _constant(values: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda x: values.to(x.device, x.dtype).expand_as(x)
+
+
+def _in_units(values: Tensor, anchors: Mapping[int, int]) -> Callable[[Tensor], Tensor]:
+    """Return the values in the units of each window, which columns with an anchor take from its last bar."""
+    if not anchors:
+        return _constant(values)
+    return lambda x: values.to(x.device, x.dtype) * window_units(x, anchors).expand_as(x)
 
 
 def _values(wanted: Any, windows: Windows) -> Float[Tensor, "..."]:

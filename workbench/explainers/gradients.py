@@ -76,7 +76,8 @@ def _scaled(module: nn.Module, x: Tensor, gradient: Tensor) -> Float[Tensor, "wi
     scaling = getattr(module, "scaling", None)
     with torch.no_grad():
         if isinstance(scaling, InputScaling):
-            return gradient * scaling.divisor * scaling(x)  # by the chain rule, of the scaled input
+            # By the chain rule, of the scaled input; a window's own unit counts as given.
+            return gradient * scaling.units(x) * scaling.divisor * scaling(x)
         return gradient * x
 
 

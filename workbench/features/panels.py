@@ -8,7 +8,15 @@ import pandas as pd
 from workbench.market.faults import REPAIRS, quoted, row_faults
 from workbench.market.frame import COLUMNS, PriceError
 
-__all__ = ["apply_by_ticker", "check_index", "check_prices", "is_panel", "keys_of", "known_fields"]
+__all__ = [
+    "apply_by_ticker",
+    "check_index",
+    "check_prices",
+    "is_panel",
+    "keys_of",
+    "known_fields",
+    "rows_by_ticker",
+]
 
 
 def is_panel(data: pd.DataFrame | pd.Series) -> bool:
@@ -79,6 +87,13 @@ def check_prices(prices: pd.DataFrame, fields: tuple[str, ...]) -> None:
                 f"{fault} in {rows.sum()} of {len(rows)} rows:\n{quoted(prices.loc[rows])}\n{REPAIRS[fault]} "
                 "If whole columns are unknown, name only the others in prices.attrs['provenance']['fields']."
             )
+
+
+def rows_by_ticker(data: pd.DataFrame | pd.Series) -> list[np.ndarray]:
+    """Rows of each ticker, from old to new, (row,); all rows of a frame that is no panel."""
+    if not is_panel(data):
+        return [np.arange(len(data))]
+    return list(data.groupby(level="ticker").indices.values())
 
 
 def apply_by_ticker(data: pd.DataFrame, compute: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from workbench.models.columns import anchors_of
 from workbench.models.recurrent import GRUModel, LSTMModel
+from workbench.models.scaling import InputScaling
 from workbench.models.seeds import seeded
 from workbench.models.spec import ModelSpec, WindowsLike
 from workbench.models.transformer import TradingTransformer
@@ -24,7 +26,7 @@ class Entry:
     network
         Its class. One with `cross_sectional = True` answers for a stock by looking at the others: its batch
         is the windows of one day, one a ticker, and the rows must not come from several days.
-        One that takes `feature_names` is given the names of the columns it will read.
+        One that takes `feature_names` or `horizon` is given those of the windows.
     defaults
         What differs here from the class's defaults.
     what
@@ -53,7 +55,13 @@ NETWORKS = {
     "lstm": Entry(LSTMModel, {"n_layers": 1}, "LSTM, read at the last bar"),
     "gru": Entry(GRUModel, {"n_layers": 1}, "GRU, read at the last bar"),
 }
-FROM_WINDOWS = ("input_dim", "n_classes", "task", "feature_names")  # what the windows decide, not the caller
+FROM_WINDOWS = (
+    "input_dim",
+    "n_classes",
+    "task",
+    "feature_names",
+    "horizon",
+)  # what the windows decide, not the caller
 
 
 def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any) -> nn.Module:
@@ -95,10 +103,14 @@ def rebuild(spec: ModelSpec) -> nn.Module:
     if spec.task == "classification":
         shape["n_classes"] = len(spec.classes)
     network = entry(spec.name).network
-    if "feature_names" in inspect.signature(network).parameters:
-        shape["feature_names"] = spec.feature_names
+    for asked in ("feature_names", "horizon"):
+        if asked in inspect.signature(network).parameters:
+            shape[asked] = getattr(spec, asked)
     with seeded(spec.seed):
         model = network(**shape, **spec.options)
+    scaling = getattr(model, "scaling", None)
+    if isinstance(scaling, InputScaling):
+        scaling.anchor_(anchors_of(spec.feature_names))
     model.spec = spec  # pyright: ignore[reportArgumentType]  (nn.Module's stub knows tensors and modules only)
     return model
 

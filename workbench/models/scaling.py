@@ -1,10 +1,15 @@
 """The training set's mean and spread, kept inside the model so that they travel with its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+
+SMALLEST = (
+    1e-12  # of an anchor: prices and volumes are positive, what explanations put in their place may not be
+)
 
 
 class InputScaling(nn.Module):
@@ -20,6 +25,11 @@ class InputScaling(nn.Module):
     unscaled
         Columns that come out as they went in, such as the marks of who belongs to a concept. Their
         statistics are kept like the others'.
+
+    Attributes
+    ----------
+    anchors
+        Column: the column by whose value at the window's last bar it is divided first. `anchor_` sets it.
     """
 
     mean: Tensor
@@ -28,6 +38,7 @@ class InputScaling(nn.Module):
 
     def __init__(self, n_features: int, unscaled: Sequence[int] = ()):
         super().__init__()
+        self.anchors: dict[int, int] = {}
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("std", torch.ones(n_features))
         self.unscaled = tuple(unscaled)
@@ -37,6 +48,23 @@ class InputScaling(nn.Module):
     def divisor(self) -> Float[Tensor, " feature"]:
         """What each column is divided by: its spread, or 1 where it stays as it is."""
         return self.std.masked_fill(self.kept, 1.0)
+
+    def anchor_(self, anchors: Mapping[int, int]) -> "InputScaling":
+        """Divide each of these columns by the last value, in its window, of the column that it is mapped to.
+
+        It comes before mean and deviation, which are then those of the ratios over whole windows.
+        """
+        columns = {*anchors, *anchors.values()}
+        if not columns <= set(range(self.mean.numel())):
+            raise ValueError(
+                f"anchors must name columns from 0 to {self.mean.numel() - 1}, got {dict(anchors)}."
+            )
+        self.anchors = dict(anchors)
+        return self
+
+    def units(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch 1 feature"]:
+        """Return what each window's columns are divided by before mean and deviation: 1 without an anchor."""
+        return window_units(x, self.anchors)
 
     def fit_(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> "InputScaling":
         """Take these statistics in place. A column that never moves (std 0) is centred only."""
@@ -50,14 +78,28 @@ class InputScaling(nn.Module):
         return self
 
     def forward(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch time feature"]:
-        """Return (x − mean) / std, unscaled columns as they are; a wrong number of features is refused."""
+        """Return (x − mean) / std, x divided by its anchor first and unscaled columns as they are.
+
+        A wrong number of features is refused.
+        """
         if x.size(-1) != self.mean.numel():
             raise ValueError(
                 f"The model was built for {self.mean.numel()} features and got windows of {x.size(-1)}. "
                 "Make the windows from the same feature columns, or build a model for these."
             )
-        scaled = (x - self.mean) / self.std
+        ratio = x / self.units(x) if self.anchors else x
+        scaled = (ratio - self.mean) / self.std
         return torch.where(self.kept, x, scaled) if self.unscaled else scaled
+
+
+def window_units(
+    x: Float[Tensor, "batch time feature"], anchors: Mapping[int, int]
+) -> Float[Tensor, "batch 1 feature"]:
+    """Return the last value of each column's anchor, kept above 0, and 1 for a column that has none."""
+    units = torch.ones_like(x[:, -1:])
+    for column, anchor in anchors.items():
+        units[:, :, column] = x[:, -1:, anchor].clamp(min=SMALLEST)
+    return units
 
 
 class ForecastScaling(nn.Module):

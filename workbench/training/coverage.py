@@ -1,6 +1,7 @@
 """The bars that a set of windows covers: each counted once, however many windows hold it."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.features.windows import Windows
+from workbench.models.scaling import window_units
+
+WINDOWS = 1024  # at once, where each is its own copy
 
 
 def covered(windows: Windows) -> Bool[np.ndarray, " bar"]:
@@ -20,10 +24,33 @@ def covered(windows: Windows) -> Bool[np.ndarray, " bar"]:
     return change[:-1].cumsum() > 0
 
 
-def statistics(windows: Windows) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """Return mean and standard deviation of each feature over the covered bars, in float64."""
+def statistics(
+    windows: Windows, anchors: Mapping[int, int] | None = None
+) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
+    """Return mean and standard deviation of each feature over the covered bars, in float64.
+
+    Columns with an anchor (`InputScaling.anchors`) mean another number in every window: theirs are over all
+    windows, a bar counted in each that holds it, of the value over that of the anchor at the last bar.
+    """
     bars = windows.bars[torch.from_numpy(covered(windows))].double()
-    return bars.mean(dim=0), bars.std(dim=0, unbiased=False)
+    mean, std = bars.mean(dim=0), bars.std(dim=0, unbiased=False)
+    if anchors and len(windows):
+        columns = sorted(anchors)
+        mean[columns], std[columns] = _of_ratios(windows, anchors, columns)
+    return mean, std
+
+
+def _of_ratios(
+    windows: Windows, anchors: Mapping[int, int], columns: list[int]
+) -> tuple[Float[Tensor, " column"], Float[Tensor, " column"]]:
+    first = torch.zeros(2, len(columns), dtype=torch.float64)
+    centre = torch.ones(len(columns), dtype=torch.float64)  # what a bar is of the last one, more or less
+    for start in range(0, len(windows), WINDOWS):
+        x = windows.batch(slice(start, start + WINDOWS)).double()
+        above = (x / window_units(x, anchors))[:, :, columns] - centre
+        first += torch.stack([above.sum(dim=(0, 1)), above.square().sum(dim=(0, 1))])
+    mean, square = first / (len(windows) * windows.lookback)
+    return mean + centre, (square - mean.square()).clamp(min=0).sqrt()
 
 
 def check_finite(windows: Windows) -> None:

@@ -208,7 +208,7 @@ def take_statistics(model: nn.Module, train: Windows) -> None:
     """Give the model's scalings, where it has them, the statistics of the training windows and labels."""
     scaling, forecast_scaling = getattr(model, "scaling", None), getattr(model, "forecast_scaling", None)
     if isinstance(scaling, InputScaling):
-        scaling.fit_(*statistics(train))
+        scaling.fit_(*statistics(train, scaling.anchors))
     if isinstance(forecast_scaling, ForecastScaling):
         y = train.labelled().y.double()
         forecast_scaling.fit_(y.mean(), y.std(unbiased=False))
