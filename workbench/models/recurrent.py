@@ -13,9 +13,16 @@ RNNS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def stacked(
-    rnn: str, input_dim: int, hidden_size: int, n_layers: int, dropout: float | int = 0.0
+    rnn: str,
+    input_dim: int,
+    hidden_size: int,
+    n_layers: int,
+    dropout: float | int = 0.0,
+    called: str = "rnn",
 ) -> nn.LSTM | nn.GRU:
     """Return recurrent layers over (batch, time, feature), with dropout between them while training.
+
+    `called` is the option that chose it, for the message.
 
     Raises
     ------
@@ -23,7 +30,7 @@ def stacked(
         If `rnn` is neither "lstm" nor "gru", or a size is less than 1.
     """
     if rnn not in RNNS:
-        raise ValueError(f"rnn must be 'lstm' or 'gru', got {rnn!r}.")
+        raise ValueError(f"{called} must be 'lstm' or 'gru', got {rnn!r}.")
     for name, size in (("n_layers", n_layers), ("hidden_size", hidden_size)):
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}.")
