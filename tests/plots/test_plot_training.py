@@ -92,3 +92,32 @@ def test_given_axes_are_used_and_made_up_prices_named():
 def test_texts_can_be_read(readable, count, background):
     with plots.theme(background):
         readable(plots.history(history_of(count, best=1))["loss"].figure)
+
+
+def forecasts(**more):
+    history = history_of(task="regression", **more)
+    epoch = history.epochs.index.to_numpy()
+    history.epochs = history.epochs.drop(columns="valid_balanced_accuracy").assign(
+        valid_ic=0.01 * epoch, valid_rank_ic=0.02 * epoch
+    )
+    return history
+
+
+@pytest.mark.parametrize("monitor", ["valid_loss", "valid_ic", "valid_rank_ic"])
+def test_forecasts_show_both_coefficients_whichever_was_monitored(monitor):
+    history = forecasts(monitor=monitor)
+    panels = plots.history(history)
+    assert list(panels) == ["loss", "metric"]
+    drawn = {line.get_label(): line.get_ydata() for line in panels["metric"].lines}
+    np.testing.assert_array_equal(drawn["IC"], history.epochs["valid_ic"])
+    np.testing.assert_array_equal(drawn["rank IC"], history.epochs["valid_rank_ic"])
+
+
+def test_a_panel_shows_its_icir_and_the_loss_says_what_it_is():
+    history = forecasts(monitor="valid_icir", options={"loss": "ic"})
+    history.epochs["valid_icir"] = 0.3
+    panels = plots.history(history)
+    assert list(panels) == ["loss", "metric", "spread"]
+    assert panels["loss"].get_ylabel() == "Loss [1 − IC]"
+    assert panels["spread"].get_ylabel() == "ICIR\n[by day]"
+    np.testing.assert_array_equal(panels["spread"].lines[0].get_ydata(), history.epochs["valid_icir"])

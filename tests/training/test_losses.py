@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from workbench.training.losses import VarianceShare, balanced_weights, loss_for
+from workbench.training.losses import CorrelationLoss, VarianceShare, balanced_weights, loss_for
+from workbench.training.metrics import information_coefficients
 
 
 def test_balanced_weights_worked_by_hand(make_windows):
@@ -71,3 +72,45 @@ def test_labels_that_never_differ_are_refused(make_windows):
     train.y[:] = 0.5
     with pytest.raises(ValueError, match=r"labels are 0\.5: there is nothing to learn"):
         loss_for(train, None, torch.float32)
+
+
+def test_the_correlation_loss_worked_by_hand():
+    # day 0: (1, 2, 3) with (2, 4, 6) is 1; day 5: (1, 2) with (5, 4) is −1; day 2: 3 with 1 alone;
+    # day 7: all forecasts the same, which counts as 0
+    forecast = torch.tensor([1.0, 1.0, 2.0, 3.0, 3.0, 2.0, 4.0, 4.0])[:, None]
+    y = torch.tensor([2.0, 5.0, 4.0, 6.0, 1.0, 4.0, 1.0, 3.0])
+    days = torch.tensor([0, 5, 0, 0, 2, 5, 7, 7])
+    assert CorrelationLoss()(forecast, y, days).item() == pytest.approx(1 - (1 - 1 + 0) / 3)
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-3, 3))
+def test_it_is_one_minus_the_coefficient_whatever_level_and_unit(seed, unit, level):
+    rng = np.random.default_rng(seed)
+    days = rng.integers(0, 4, 30)
+    forecast, y = rng.normal(size=(2, 30))
+    expected = 1 - information_coefficients(forecast, y, days).mean()
+    given_ = torch.tensor(forecast * unit + level)[:, None]
+    loss = CorrelationLoss()(given_, torch.tensor(y), torch.tensor(days))
+    assert loss.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_its_slope_is_that_of_finite_differences_and_finite_where_forecasts_are_equal():
+    rng = np.random.default_rng(0)
+    y, days = torch.tensor(rng.normal(size=9)), torch.tensor([0, 1, 0, 1, 2, 2, 0, 1, 3])
+    forecast = torch.tensor(rng.normal(size=(9, 1)), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f: CorrelationLoss()(f, y, days), forecast)
+    equal = torch.ones(9, 1, requires_grad=True)
+    CorrelationLoss()(equal, y.float(), days).backward()
+    assert equal.grad.isfinite().all()
+
+
+def test_unknown_labels_decide_neither_variance_nor_weights(make_windows):
+    windows = make_windows(task="regression")
+    assert windows.y.isnan().any()
+    assert loss_for(windows, None, torch.float32).variance == pytest.approx(
+        np.nanvar(windows.y.double().numpy())
+    )
+    classes = make_windows()
+    assert (classes.y < 0).any()
+    expected = balanced_weights(classes.labelled())
+    assert loss_for(classes, "balanced", torch.float64).weight.numpy() == pytest.approx(expected)

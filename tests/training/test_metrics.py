@@ -1,11 +1,20 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics as sklearn_metrics
 
-from workbench.training.metrics import balanced_accuracy, confusion, information_coefficient, matthews
+from workbench.training.metrics import (
+    balanced_accuracy,
+    confusion,
+    information_coefficient,
+    information_coefficients,
+    information_ratio,
+    matthews,
+    rank_information_coefficient,
+)
 
 # 6 windows: sell found 1 of 2, hold 2 of 3, buy 0 of 1.
 TRUE, PREDICTED = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
@@ -65,3 +74,70 @@ def test_it_agrees_with_scipy_day_by_day(seed, days):
 
 def test_a_constant_forecast_has_no_coefficient():
     assert np.isnan(information_coefficient(np.full(5, 0.1), np.arange(5.0), np.zeros(5)))
+
+
+# Four days: ranks (1, 2, 3) with (1, 3, 2) is 1/2; a tie (1.5, 1.5, 3) with (1, 2, 3) is √3/2; one window
+# alone and a constant outcome have none.
+DAYS = np.array([1, 1, 1, 2, 2, 2, 3, 4, 4])
+FORECAST = np.array([1.0, 2.0, 9.0, 5.0, 5.0, 8.0, 1.0, 1.0, 2.0])
+OUTCOME = np.array([0.1, 0.9, 0.2, 1.0, 2.0, 30.0, 4.0, 7.0, 7.0])
+
+
+def test_rank_coefficient_worked_by_hand():
+    expected = (1 / 2 + 3**0.5 / 2) / 2
+    assert rank_information_coefficient(FORECAST, OUTCOME, DAYS) == pytest.approx(expected)
+
+
+def test_ratio_worked_by_hand():
+    # three days with coefficients 1, −1 and 1: mean 1/3, sample deviation √(4/3)
+    forecast, y = np.array([1.0, 2.0, 1.0, 2.0, 1.0, 2.0]), np.array([3.0, 4.0, 4.0, 3.0, 1.0, 9.0])
+    days = np.array([0, 0, 1, 1, 2, 2])
+    assert information_coefficients(forecast, y, days).tolist() == pytest.approx([1, -1, 1])
+    assert information_ratio(forecast, y, days) == pytest.approx((1 / 3) / (4 / 3) ** 0.5)
+
+
+def test_one_day_or_equal_days_have_no_ratio():
+    assert np.isnan(information_ratio(FORECAST[:3], OUTCOME[:3], DAYS[:3]))
+    twice = np.array([1.0, 2.0, 1.0, 2.0])
+    assert np.isnan(information_ratio(twice, twice, np.array([0, 0, 1, 1])))
+
+
+# Few values, so that ties, lonely windows and constant days are common.
+several = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(-2, 2), st.integers(-2, 2)), min_size=1, max_size=40
+)
+
+
+@given(several)
+def test_all_three_agree_with_pandas_and_scipy_by_day(rows):
+    days, forecast, y = (np.array(column) for column in zip(*rows, strict=True))
+    forecast, y = forecast.astype(float) / 3, y.astype(float) / 7
+    of_days = [day for _, day in pd.DataFrame({"f": forecast, "y": y}).groupby(days)]
+    of_days = [day for day in of_days if np.ptp(day["f"]) > 0 and np.ptp(day["y"]) > 0]
+    pearson = np.array([day["f"].corr(day["y"]) for day in of_days])
+    spearman = np.array([spearmanr(day["f"], day["y"]).statistic for day in of_days])
+    assert information_coefficients(forecast, y, days) == pytest.approx(_by_appearance(pearson, rows, days))
+    if not len(pearson):
+        assert np.isnan(information_coefficient(forecast, y, days))
+        assert np.isnan(rank_information_coefficient(forecast, y, days))
+        return
+    assert information_coefficient(forecast, y, days) == pytest.approx(pearson.mean())
+    assert rank_information_coefficient(forecast, y, days) == pytest.approx(spearman.mean())
+    if len(pearson) > 1 and pearson.std() > 1e-9:
+        assert information_ratio(forecast, y, days) == pytest.approx(pearson.mean() / pearson.std(ddof=1))
+
+
+def _by_appearance(values, rows, days):
+    """Put values, one a day that has any, from the days' order into that of their first windows."""
+    frame = pd.DataFrame(rows, columns=["day", "f", "y"])
+    defined = frame.groupby("day").nunique().min(axis=1) > 1
+    by_day = dict(zip(defined.index[defined], values, strict=True))
+    return [by_day[day] for day in pd.unique(days) if day in by_day]
+
+
+@given(several, st.integers(1, 5))
+def test_ranks_do_not_change_with_what_keeps_the_order(rows, power):
+    days, forecast, y = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    plain = rank_information_coefficient(forecast, y, days)
+    bent = rank_information_coefficient(np.sinh(power * forecast) + 4, y, days)
+    assert bent == pytest.approx(plain, nan_ok=True)

@@ -67,6 +67,8 @@ def test_an_unknown_option_is_refused_with_the_list_and_a_guess():
         ({"warmup": -1}, "warmup must not be negative"),
         ({"schedule": "linear"}, "cosine, plateau, none, got 'linear'"),
         ({"class_weights": "even"}, "'balanced', None or numbers, got 'even'"),
+        ({"loss": "mae"}, "loss must be None or one of mse, ic, got 'mae'"),
+        ({"batch_by": "week"}, "batch_by must be None or one of window, day, got 'week'"),
     ],
 )
 def test_values_that_cannot_work_are_refused(options, message):
@@ -90,3 +92,29 @@ def test_the_recipe_leaves_out_what_does_not_change_the_outcome():
     recipe = TrainingOptions(progress=False, checkpoint="x", class_weights=(1, 2, 3)).recipe()
     assert recipe["class_weights"] == [1.0, 2.0, 3.0]
     assert not {"progress", "checkpoint", "callbacks"} & recipe.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "together", "panel", "batch_by", "batch_size"),
+    [
+        ({}, False, True, "window", 64),
+        ({}, True, True, "day", 1),
+        ({}, True, False, "day", 64),
+        ({"loss": "ic"}, False, True, "day", 1),
+        ({"loss": "ic"}, False, False, "window", 64),
+        ({"batch_by": "day", "batch_size": 8}, False, True, "day", 8),
+        ({"batch_size": 8}, True, True, "day", 8),
+    ],
+)
+def test_batches_are_of_what_is_needed(given, together, panel, batch_by, batch_size):
+    settled = TrainingOptions(**given).settled("regression", together, panel)
+    assert (settled.batch_by, settled.batch_size) == (batch_by, batch_size)
+
+
+def test_what_is_usual_is_not_in_the_recipe():
+    usual = TrainingOptions().recipe()
+    assert usual["batch_size"] == 64
+    assert not {"loss", "batch_by"} & usual.keys()
+    assert TrainingOptions(loss="mse").settled("regression", False, True).recipe() == usual
+    by_day = TrainingOptions(loss="ic").settled("regression", False, True).recipe()
+    assert by_day == usual | {"loss": "ic", "batch_by": "day", "batch_size": 1}

@@ -8,14 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from workbench.plots.panels import stack
-from workbench.plots.style import palette, provenance_of, titled
+from workbench.plots.style import DISTINCT, palette, provenance_of, titled
 
 _ENDS = {"early": "stopped early", "finished": "ran to the end", "cancelled": "cancelled"}
 _LOSSES = {"classification": "Loss [nat]", "regression": "Loss [label variances]"}
 _METRICS = {
     "balanced_accuracy": "Balanced\naccuracy [share]",
     "ic": "Information\ncoefficient",
+    "rank_ic": "Rank information\ncoefficient",
+    "icir": "ICIR\n[by day]",
 }
+_COEFFICIENTS = {"valid_ic": "IC", "valid_rank_ic": "rank IC"}
 
 
 @runtime_checkable
@@ -48,6 +51,8 @@ def history(
 ) -> dict[str, Axes]:
     """Draw the losses of a training, the metric that chose its best epoch, and which epoch that was.
 
+    Of forecasts the information coefficients are drawn too, and of a panel the ICIR.
+
     Parameters
     ----------
     history
@@ -60,7 +65,8 @@ def history(
     Returns
     -------
     dict of Axes
-        "loss", and "metric" unless the validation loss itself was monitored.
+        "loss"; "metric" unless the validation loss of classes was monitored; "spread", the ICIR, if the
+        history has it.
 
     Raises
     ------
@@ -73,25 +79,45 @@ def history(
             f"history.epochs must hold at least one epoch and the monitored column {history.monitor!r}. "
             f"Got {len(epochs)} epochs with columns {list(epochs.columns)}."
         )
-    monitored = history.monitor != "valid_loss"
-    panels = stack(ax, (1.5, 1) if monitored else (1,), size=(9.0, 4.4 if monitored else 3.4))
+    metrics = _metrics(history)
+    panels = stack(ax, (1.5, *[1] * len(metrics)), size=(9.0, 3.4 + len(metrics)))
     colours = palette()
     _draw_curve(panels[0], history, "train_loss", colours.down, "training")
     _draw_curve(panels[0], history, "valid_loss", colours.up, "validation")
-    panels[0].set_ylabel(_LOSSES.get(getattr(history, "task", ""), "Loss"))
+    panels[0].set_ylabel(_loss_label(history))
     panels[0].legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small", borderaxespad=0.2
     )
-    if monitored:
-        _draw_curve(panels[1], history, history.monitor, colours.up, "validation")
-        panels[1].set_ylabel(_metric_label(history.monitor))
+    for panel, columns in zip(panels[1:], metrics, strict=True):
+        for column, colour in zip(columns, (colours.up, DISTINCT[1]), strict=False):
+            _draw_curve(panel, history, column, colour, _COEFFICIENTS.get(column, "validation"))
+        panel.set_ylabel(_metric_label(columns[0]))
+        if len(columns) > 1:
+            panel.legend(loc="best", ncols=2, frameon=False, fontsize="small")
     for panel in panels:
         panel.axvline(history.best_epoch, color=colours.ink, linewidth=0.9, linestyle=":")
     panels[0].set_xlim(epochs.index.to_numpy().min() - 0.5, epochs.index.to_numpy().max() + 0.5)
     panels[-1].set_xlabel("Epoch (dotted: the best, kept)")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _title(panels[0], history, provenance or provenance_of(history))
-    return dict(zip(("loss", "metric"), panels, strict=False))
+    return dict(zip(("loss", "metric", "spread"), panels, strict=False))
+
+
+def _metrics(history: TrainingHistory) -> list[list[str]]:
+    """Return the columns of each panel below the losses."""
+    columns = list(history.epochs)
+    coefficients = [name for name in _COEFFICIENTS if name in columns]
+    shown = [coefficients] if len(coefficients) > 1 else []
+    if "valid_icir" in columns:
+        shown.append(["valid_icir"])
+    drawn = [name for names in shown for name in names]
+    return shown if history.monitor in [*drawn, "valid_loss"] else [[history.monitor], *shown][:2]
+
+
+def _loss_label(history: TrainingHistory) -> str:
+    if getattr(history, "options", {}).get("loss") == "ic":
+        return "Loss [1 − IC]"
+    return _LOSSES.get(getattr(history, "task", ""), "Loss")
 
 
 def _draw_curve(ax: Axes, history: TrainingHistory, column: str, colour: str, label: str) -> None:

@@ -27,8 +27,10 @@ class History:
         One row an epoch, numbered from 1: train_loss (mean over its batches, dropout on), valid_loss and
         the other validation figures, lr, seconds. The loss of classes is the weighted cross-entropy [nat];
         that of forecasts the squared error over the variance of the training labels, so that 1 is as good
-        as always forecasting their mean. valid_ic is the correlation of forecast and outcome: over time for
-        one ticker, the mean of the days' cross-sections for a panel.
+        as always forecasting their mean, or 1 − IC where `loss="ic"` was asked for; a model's own penalties
+        are in train_loss alone. valid_ic is the correlation of forecast and outcome: over time for one
+        ticker, the mean of the days' cross-sections for a panel. valid_rank_ic is the same of ranks, and
+        valid_icir, of a panel, the mean of the daily coefficients over their standard deviation, by day.
     best_epoch
         The epoch whose weights the model has, chosen by `monitor`; 0 if none was completed.
     seconds
