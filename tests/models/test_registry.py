@@ -19,6 +19,10 @@ class Shape:
     horizon: int = 5
 
 
+# With all that a network may ask for beside features.
+FULL = ("log_return", "range", "concept:oil", "concept:banks", "past_label")
+
+
 @pytest.mark.parametrize(("name", "network"), [("transformer", TradingTransformer), ("lstm", LSTMModel)])
 def test_a_model_fits_its_windows_and_says_how_it_was_built(name, network):
     model = build_model(name, Shape(), seed=3)
@@ -32,8 +36,8 @@ def test_a_model_fits_its_windows_and_says_how_it_was_built(name, network):
 
 @pytest.mark.parametrize("name", list_models().index)
 def test_every_model_does_regression_too(name):
-    model = build_model(name, Shape(task="regression", classes=()))
-    assert model(torch.zeros(5, 20, 2)).shape == (5, 1)
+    model = build_model(name, Shape(FULL, task="regression", classes=()))
+    assert model(torch.zeros(5, 20, 5)).shape == (5, 1)
 
 
 @pytest.mark.parametrize("name", list_models().index)
@@ -41,7 +45,7 @@ def test_the_seed_decides_the_first_weights_and_the_callers_randomness_stays(nam
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    first, again, other = (build_model(name, Shape(), seed=s) for s in (0, 0, 1))
+    first, again, other = (build_model(name, Shape(FULL), seed=s) for s in (0, 0, 1))
     assert torch.equal(torch.rand(3), expected)
     weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
@@ -50,10 +54,10 @@ def test_the_seed_decides_the_first_weights_and_the_callers_randomness_stays(nam
 
 @pytest.mark.parametrize("name", list_models().index)
 def test_a_spec_builds_the_same_model_again(name):
-    model = build_model(name, Shape(), seed=2)
+    model = build_model(name, Shape(FULL), seed=2)
     twin = rebuild(model.spec)
     assert twin.spec == model.spec
-    assert torch.equal(twin.eval()(torch.ones(1, 20, 2)), model.eval()(torch.ones(1, 20, 2)))
+    assert torch.equal(twin.eval()(torch.ones(1, 20, 5)), model.eval()(torch.ones(1, 20, 5)))
 
 
 def test_every_option_is_written_down_with_overrides_on_top():
@@ -108,3 +112,5 @@ def test_the_table_of_models_names_them():
     table = list_models()
     assert list(table.index)[:3] == ["transformer", "lstm", "gru"]
     assert table.loc["transformer", "options"]["d_model"] == 32
+    assert table.loc["transformer", "needs"] == ""
+    assert table.loc["hist", "needs"].startswith("a panel: a batch is one day's windows; columns concept:")

@@ -9,11 +9,15 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from workbench.models.asset_transformer import AssetTransformer
 from workbench.models.columns import anchors_of
+from workbench.models.gats import GATs
+from workbench.models.hist import HIST
 from workbench.models.recurrent import GRUModel, LSTMModel
 from workbench.models.scaling import InputScaling
 from workbench.models.seeds import seeded
 from workbench.models.spec import ModelSpec, WindowsLike
+from workbench.models.tra import TRA
 from workbench.models.transformer import TradingTransformer
 
 
@@ -54,14 +58,31 @@ NETWORKS = {
     ),
     "lstm": Entry(LSTMModel, {"n_layers": 1}, "LSTM, read at the last bar"),
     "gru": Entry(GRUModel, {"n_layers": 1}, "GRU, read at the last bar"),
+    "gats": Entry(
+        GATs,
+        {"n_layers": 1, "dropout": 0.1},
+        "LSTM or GRU, then graph attention over the stocks of the day",
+    ),
+    "hist": Entry(
+        HIST,
+        {"n_layers": 1},
+        "LSTM or GRU, then what a stock shares with concepts, with stocks like it, and what is its own",
+        "columns concept:<name>, from with_concepts(features, membership)",
+    ),
+    "tra": Entry(
+        TRA,
+        {"n_layers": 1},
+        "LSTM or GRU with several predictors, and a router that chooses one for each window",
+        "a column past_label, from with_past_label(features, labels)",
+    ),
+    "asset_transformer": Entry(
+        AssetTransformer,
+        {"d_model": 32, "d_ff": 128},
+        "an encoder over time for every asset, then a transformer over the assets of the day",
+    ),
 }
-FROM_WINDOWS = (
-    "input_dim",
-    "n_classes",
-    "task",
-    "feature_names",
-    "horizon",
-)  # what the windows decide, not the caller
+# What the windows decide, not the caller.
+FROM_WINDOWS = ("input_dim", "n_classes", "task", "feature_names", "horizon")
 
 
 def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any) -> nn.Module:

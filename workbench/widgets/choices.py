@@ -79,7 +79,9 @@ def runs(
         rows += [_run(model.key, labels[model.key], model.note, group) for model in members]
     if not view.read_only:
         rows += [
-            _run(TRAIN + key, f"train {key}", network.what, "train here") for key, network in NETWORKS.items()
+            _run(TRAIN + key, f"train {key}", network.what, "train here")
+            for key, network in NETWORKS.items()
+            if not network.needs and not network.cross_sectional  # the windows here are one ticker's features
         ]
         rows += [
             _run(model.key, model.key, _pathless(model), "cannot be used", disabled=True)
