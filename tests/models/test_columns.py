@@ -1,4 +1,6 @@
-from workbench.models.columns import column_of, concept_columns, side_columns
+import pytest
+
+from workbench.models.columns import anchors_of, column_of, concept_columns, side_columns
 
 NAMES = ("log_return", "concept:oil", "market_cap", "range", "past_label", "concept:banks", "my concept:x")
 
@@ -11,3 +13,17 @@ def test_columns_beside_the_features_are_known_by_their_names():
 def test_a_column_is_found_or_is_not_there():
     assert column_of(NAMES, "market_cap") == 2
     assert column_of(NAMES, "volume") is None
+
+
+def test_columns_named_after_a_last_value_are_divided_by_it():
+    names = (
+        "OPEN / last close",
+        "range",
+        "VOLUME / last volume",
+        "CLOSE / last close",
+        "VWAP_hlc3 / last close",
+    )
+    assert anchors_of(names) == {0: 3, 2: 2, 3: 3, 4: 3}
+    assert anchors_of(NAMES) == {}
+    with pytest.raises(ValueError, match=r"'OPEN / last close' needs 'CLOSE / last close' beside it"):
+        anchors_of(names[:3])

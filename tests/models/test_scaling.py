@@ -81,3 +81,24 @@ def test_columns_that_are_not_to_be_scaled_come_out_as_they_went_in():
 def test_a_column_that_does_not_exist_cannot_be_left_unscaled():
     with pytest.raises(ValueError, match=r"columns from 0 to 2, got \(3,\)"):
         InputScaling(3, unscaled=(3,))
+
+
+def test_anchored_columns_worked_by_hand():
+    scaling = (
+        InputScaling(3).anchor_({0: 1, 1: 1}).fit_(torch.tensor([1.0, 0.5, 10.0]), torch.tensor([0.5, 1, 2]))
+    )
+    x = torch.tensor([[[2.0, 8, 10], [6, 2, 12], [4, 4, 14]], [[5.0, 5, 10], [0, 20, 10], [10, 10, 8]]])
+    first = [[-1.0, 1.5, 0], [1, 0, 1], [0, 0.5, 2]]  # over the last of column 1, 4: 0.5 2; 1.5 0.5; 1 1
+    second = [[-1.0, 0, 0], [-2, 1.5, 0], [0, 0.5, -1]]  # over 10
+    assert scaling(x).tolist() == [first, second]
+    assert scaling.units(x)[:, 0].tolist() == [[4, 4, 1], [10, 10, 1]]
+
+
+def test_an_anchor_outside_the_columns_is_refused():
+    with pytest.raises(ValueError, match=r"anchors must name columns from 0 to 1, got \{0: 2\}"):
+        InputScaling(2).anchor_({0: 2})
+
+
+def test_an_anchor_of_nothing_leaves_finite_numbers():
+    scaling = InputScaling(1).anchor_({0: 0})
+    assert scaling(torch.tensor([[[3.0], [0.0]]])).isfinite().all()

@@ -19,11 +19,11 @@ _FIELDS = ("close", "open", "high", "low", "vwap", "volume")
 def alpha360(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """Make the 360 columns of Alpha360 (Microsoft's qlib), each from its ticker's bars up to that row.
 
-    CLOSE59 … CLOSE0, and so OPEN, HIGH, LOW and VWAP: the field that many bars ago / today's close. VOLUME59 …
-    VOLUME0: the volume that many bars ago / (today's + 1e-12), which is huge on a bar without trades.
+    CLOSE59 … CLOSE0, and so OPEN, HIGH, LOW and VWAP: the field that many bars ago / today's close.
+    VOLUME59 … VOLUME0: the volume that many bars ago / (today's + 1e-12), huge on a bar without trades.
 
-    For a network over time, `alpha360_bars` with windows of 60 bars holds the same numbers in a sixtieth of the
-    memory.
+    For a network over time, `alpha360_bars` with windows of 60 bars holds the same numbers in a sixtieth of
+    the memory.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ def alpha360(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.D
 def alpha360_bars(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.DataFrame:
     """Make the six columns whose windows of 60 bars are Alpha360's 360 numbers as (time, field).
 
-    A window's bars are all divided by the close, or volume, of its *last* bar, which a single row cannot know. So
-    the columns hold prices and volumes as they are, and are named after what becomes of them: `CLOSE / last
-    close`, `OPEN / last close`, …, `VOLUME / last volume`. Models of `build_model` divide them inside, and
-    then bring them to mean 0 and deviation 1 over the training windows.
+    A window's bars are all divided by the close, or volume, of its *last* bar, which a single row cannot
+    know. So the columns hold prices and volumes as they are, and are named after what becomes of them:
+    `CLOSE / last close`, `OPEN / last close`, …, `VOLUME / last volume`. Models of `build_model` divide them
+    inside, and then bring them to mean 0 and deviation 1 over the training windows.
 
     Parameters
     ----------
@@ -85,15 +85,15 @@ def alpha360_bars(prices: pd.DataFrame, columns: Iterable[str] | None = None) ->
     -------
     pd.DataFrame
         Float32, index and attrs of `prices`. A bar without trades, by which nothing can be divided, has the
-        smallest volume traded in the 60 bars up to it; NaN where none was. There alone the windows differ from
-        `alpha360`. `attrs["features"]` as there, of six columns.
+        smallest volume traded in the 60 bars up to it; NaN where none was. There alone the windows differ
+        from `alpha360`. `attrs["features"]` as there, of six columns.
 
     Raises
     ------
     PriceError
         Prices are not finite, positive, unique in date and sorted.
     ValueError
-        A column is unknown, named twice, needs a field that the prices lack, or the close that it is divided by.
+        A column is unknown, named twice, or needs a field that the prices lack or the close beside it.
     """
     fields = Fields.of(prices)
     parts = {

@@ -36,7 +36,7 @@ class Fields:
         columns = {name: prices[name].to_numpy(dtype="float64") for name in known}
         own = VWAP in prices.columns
         if own:
-            columns[VWAP] = _positive(prices[VWAP])
+            columns[VWAP] = _positive(pd.Series(prices[VWAP]))
         elif {"high", "low"} <= columns.keys():
             columns[VWAP] = (columns["high"] + columns["low"] + columns["close"]) / 3
         return cls(columns, "" if own else STAND_IN)

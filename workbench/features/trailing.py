@@ -1,8 +1,8 @@
 """Sums, extremes, ranks and quantiles of the last d bars, for several d in one walk over the lags.
 
 Every function takes the values of one ticker's bars and gives a column for each d: at bar t, of the bars
-t − d + 1 … t, or of as many as there are (`min_periods` 1). A walk adds the lags one after the other, today's first, so a bar's
-figure is the same to the last bit whatever lies before or behind its window.
+t − d + 1 … t, or of as many as there are (`min_periods` 1). A walk adds the lags one after the other, today's
+first, so a bar's figure is the same to the last bit whatever lies before or behind its window.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +35,7 @@ ROWS = 1 << 14  # windows sorted at once: a few megabytes
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over a window of what each bar is above today's, x_{t−k} − x_t, and of its products with the lag k.
+    """Sums over a window of what each bar is above today's, x_{t−k} − x_t, and of that times the lag k.
 
     Taken from today's value the sums cancel nothing that matters: today's lies in the window itself, at most
     (n − 1)/√n standard deviations from its mean, and equal values leave exact zeros.
@@ -172,7 +172,7 @@ def extremes(values: Column, lengths: Lengths, beats: Callable[..., np.ndarray])
 
 
 def rank(values: Column, lengths: Lengths) -> dict[int, Column]:
-    """Rank of today's among the last d values, ties taken at their middle, as a share of them: 1 the highest."""
+    """Rank of today's among the last d values as a share of them, 1 the highest; ties at their middle."""
     n = len(values)
     below, alike = np.zeros((2, n))
     found: dict[int, Column] = {}

@@ -6,10 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-
-SMALLEST = (
-    1e-12  # of an anchor: prices and volumes are positive, what explanations put in their place may not be
-)
+SMALLEST = 1e-12  # that an anchor counts as: prices and volumes are larger, what explanations try may not be
 
 
 class InputScaling(nn.Module):
