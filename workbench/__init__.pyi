@@ -27,6 +27,7 @@ from .training.checkpoints import load_model as load_model
 from .training.checkpoints import save_model as save_model
 from .training.fitting import fit as fit
 from .training.prediction import predict as predict
+from .training.studies import study as study
 from .widgets.chart import PriceChart as PriceChart
 from .widgets.explorer import Explorer as Explorer
 from .widgets.heatmap import AttentionHeatmap as AttentionHeatmap
