@@ -19,7 +19,7 @@ def column_of(feature_names: Sequence[str], name: str) -> int | None:
 
 
 def side_columns(feature_names: Sequence[str]) -> tuple[int, ...]:
-    """Return where the columns stand that no network reads as features: concepts, market cap, past label."""
+    """Return where concepts, market cap and past label stand, which HIST and TRA read as no features."""
     sides = (MARKET_CAP, PAST_LABEL)
     return tuple(i for i, n in enumerate(feature_names) if n.startswith(CONCEPT) or n in sides)
 
