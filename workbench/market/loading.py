@@ -57,7 +57,7 @@ def load_prices(
     name, known = source_of(source)
     if interval not in known.intervals:
         raise PriceError(f'source "{name}" has intervals {", ".join(known.intervals)}. Got {interval!r}.')
-    request = Request(ticker, _moment("start", start), _moment("end", end), interval)
+    request = Request(ticker, moment_of("start", start), moment_of("end", end), interval)
     return fetched(request, name, refresh)
 
 
@@ -145,7 +145,7 @@ def _equal(values: dict[str, Any]) -> bool:
     return all(other == first for other in others)
 
 
-def _moment(name: str, moment: Moment) -> pd.Timestamp | None:
+def moment_of(name: str, moment: Moment) -> pd.Timestamp | None:
     """First instant of what `start` means, last microsecond of what `end` means."""
     if moment is None:
         return None
