@@ -21,6 +21,8 @@ usage: python3 -m workbench COMMAND …
   run     run the notebooks in order, on data of your choice, into one report
           python3 -m workbench run
           python3 -m workbench run -p TICKER MSFT --only 01 03
+  compare train every model on the same windows, beside baselines; picks up where it was stopped
+          python3 -m workbench compare --models alstm gru lightgbm --seeds 0 1 2
   test    run the tests; what follows goes to pytest
           python3 -m workbench test -k rollout
   lab     open the notebooks in JupyterLab; what follows goes to JupyterLab
@@ -58,6 +60,15 @@ def run(arguments: list[str]) -> int:
     options = parse(arguments)
     again = enter([], ["run", *arguments])
     return run_job(options, ROOT) if again is None else again
+
+
+def compare(arguments: list[str]) -> int:
+    """Compare models and baselines on the same windows."""
+    from workbench.runs.comparison.command import parse, run_compare
+
+    options = parse(arguments)
+    again = enter([], ["compare", *arguments])
+    return run_compare(options, ROOT) if again is None else again
 
 
 def test(arguments: list[str]) -> int:
@@ -116,6 +127,7 @@ def doctor(arguments: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run,
+    "compare": compare,
     "test": test,
     "lab": lab,
     "app": app,
