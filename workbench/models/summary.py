@@ -34,8 +34,9 @@ class Block:
         Numbers that it holds itself, not in a module inside it.
     flops
         Operations of the whole forward, in it and inside it.
-    calls
-        How often it ran. 0 for a plain container, and for a module that the forward never uses.
+    turn, calls
+        Its place in the order in which modules first ran, from 1, and how often it ran. 0 for a plain
+        container, and for a module that the forward never calls.
     blocks
         The modules inside it in the order in which they first ran, those that never ran last.
     """
@@ -49,6 +50,7 @@ class Block:
     trainable: int
     own: int
     flops: int
+    turn: int
     calls: int
     blocks: tuple["Block", ...] = ()
 
@@ -219,6 +221,7 @@ def _block(name: str, path: str, module: nn.Module, tally: Tally, seen: dict[nn.
         trainable=sum(p.numel() for p in own if p.requires_grad),
         own=sum(p.numel() for p in module.parameters(recurse=False)),
         flops=tally.flops[path] + sum(block.flops for block in inside),
+        turn=found.turn,
         calls=found.calls,
         blocks=tuple(inside),
     )

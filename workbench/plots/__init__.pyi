@@ -10,5 +10,6 @@ from .money import backtest as backtest
 from .outcomes import attention_by_outcome as attention_by_outcome
 from .portfolio import portfolio_bars as portfolio_bars
 from .sidebyside import methods as methods
+from .structure import architecture as architecture
 from .style import theme as theme
 from .training import history as history
