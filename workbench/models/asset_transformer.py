@@ -43,9 +43,12 @@ class AssetTransformer(nn.Module):
         True: a batch is the windows of one day.
     layers
         The layers over assets.
+    attends_over_assets
+        Pattern of their names.
     """
 
     cross_sectional = True
+    attends_over_assets = "layers.*"
 
     def __init__(
         self,
