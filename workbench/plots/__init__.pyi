@@ -1,6 +1,8 @@
 from .agreements import agreement as agreement
 from .attributions import attribution as attribution
 from .candles import prices as prices
+from .contest import intervals as intervals
+from .contest import learning_curves as learning_curves
 from .grid import attention_grid as attention_grid
 from .maps import importance as importance
 from .maps import rollout as rollout
