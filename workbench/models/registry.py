@@ -9,14 +9,19 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from workbench.models.alstm import ALSTM
 from workbench.models.asset_transformer import AssetTransformer
 from workbench.models.columns import anchors_of
 from workbench.models.gats import GATs
 from workbench.models.hist import HIST
+from workbench.models.localformer import Localformer
 from workbench.models.recurrent import GRUModel, LSTMModel
 from workbench.models.scaling import InputScaling
 from workbench.models.seeds import seeded
+from workbench.models.sfm import SFM
 from workbench.models.spec import ModelSpec, WindowsLike
+from workbench.models.tabnet import TabNet
+from workbench.models.tcn import TCN
 from workbench.models.tra import TRA
 from workbench.models.transformer import TradingTransformer
 
@@ -30,7 +35,7 @@ class Entry:
     network
         Its class. One with `cross_sectional = True` answers for a stock by looking at the others: its batch
         is the windows of one day, one a ticker, and the rows must not come from several days.
-        One that takes `feature_names` or `horizon` is given those of the windows.
+        One that takes `feature_names`, `horizon` or `lookback` is given those of the windows.
     defaults
         What differs here from the class's defaults.
     what
@@ -58,6 +63,27 @@ NETWORKS = {
     ),
     "lstm": Entry(LSTMModel, {"n_layers": 1}, "LSTM, read at the last bar"),
     "gru": Entry(GRUModel, {"n_layers": 1}, "GRU, read at the last bar"),
+    "alstm": Entry(ALSTM, {"n_layers": 1}, "LSTM or GRU, its states weighed by attention over time"),
+    "tcn": Entry(
+        TCN,
+        {"channels": 32, "n_layers": 4, "dropout": 0.1},
+        "dilated causal convolutions, read at the last bar",
+    ),
+    "sfm": Entry(
+        SFM,
+        {"hidden_size": 32, "n_frequencies": 10, "output_width": 16},
+        "recurrent network whose memory is kept by frequency, read at the last bar",
+    ),
+    "tabnet": Entry(
+        TabNet,
+        {"n_d": 8, "n_a": 8, "n_steps": 3, "momentum": 0.1},
+        "steps that each choose which values of the window to look at",
+    ),
+    "localformer": Entry(
+        Localformer,
+        {"d_model": 32, "d_ff": 128},
+        "transformer encoder with a convolution before each layer and a GRU after the last",
+    ),
     "gats": Entry(
         GATs,
         {"n_layers": 1, "dropout": 0.1},
@@ -82,7 +108,7 @@ NETWORKS = {
     ),
 }
 # What the windows decide, not the caller.
-FROM_WINDOWS = ("input_dim", "n_classes", "task", "feature_names", "horizon")
+FROM_WINDOWS = ("input_dim", "n_classes", "task", "feature_names", "horizon", "lookback")
 
 
 def build_model(name: str, windows: WindowsLike, seed: int = 0, **overrides: Any) -> nn.Module:
@@ -124,7 +150,7 @@ def rebuild(spec: ModelSpec) -> nn.Module:
     if spec.task == "classification":
         shape["n_classes"] = len(spec.classes)
     network = entry(spec.name).network
-    for asked in ("feature_names", "horizon"):
+    for asked in ("feature_names", "horizon", "lookback"):
         if asked in inspect.signature(network).parameters:
             shape[asked] = getattr(spec, asked)
     with seeded(spec.seed):
