@@ -88,7 +88,7 @@ def test_the_outputs_are_those_of_the_model():
     )
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.integers(0, 99), st.floats(0, 1))
 def test_shares_sum_to_one_and_none_is_of_an_asset_that_is_not_there(seed, residual):
     windows = panel(seed)

@@ -167,6 +167,10 @@ def test_shares_of_neighbours_follow_the_links():
         torch.testing.assert_close(parts["neighbours"][i], drawn, rtol=0, atol=1e-12)
 
 
+def test_a_stock_links_to_three_others_in_the_paper_and_to_one_in_qlib():
+    assert (hist().links, hist(style="qlib").links, hist(style="qlib", links=2).links) == (3, 1, 2)
+
+
 def test_membership_counts_on_the_day_and_not_before():
     model, x = hist(), windows()
     earlier = x.clone()

@@ -196,11 +196,10 @@ def assigned(
     """
     tiny = torch.finfo(losses.dtype).tiny
     kernel = torch.exp(-losses / (smoothing * losses.mean().clamp_min(tiny)))
-    share = len(losses) / losses.size(1)
     columns = torch.ones_like(kernel[0])
     for _ in range(ITERATIONS):
         rows = 1 / (kernel @ columns).clamp_min(tiny)
-        columns = share / (rows @ kernel).clamp_min(tiny)
+        columns = 1 / (rows @ kernel).clamp_min(tiny)
     plan = kernel * columns
     return plan / plan.sum(1, keepdim=True)
 
