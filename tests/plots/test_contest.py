@@ -42,7 +42,7 @@ def test_every_interval_stands_where_its_numbers_are(table):
     dots = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
     assert dots == table["mean"].tolist()
     assert ax.get_title(loc="left").startswith("Who ranks best?")
-    assert [label.get_text() for label in ax.get_yticklabels()][0] == "hist"
+    assert ax.get_yticklabels()[0].get_text() == "hist"
     assert ax.yaxis_inverted()
 
 
@@ -79,7 +79,7 @@ def test_given_axes_are_used_and_made_up_prices_named(table):
 
 
 def test_what_is_no_table_is_refused(table):
-    with pytest.raises(ValueError, match="columns mean, low, high. Got 3 rows"):
+    with pytest.raises(ValueError, match=r"columns mean, low, high\. Got 3 rows"):
         plots.intervals(table[["mean"]], "IC")
     with pytest.raises(ValueError, match="That of 'hist' is not"):
         plots.intervals(table.assign(mean=np.nan), "IC")
