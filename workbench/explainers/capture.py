@@ -153,8 +153,25 @@ def check_any(module: nn.Module, recorder: Recorder) -> None:
 
 
 def check_seen(module: nn.Module, recorder: Recorder) -> None:
-    """Raise NoAttentionFound if `recorder` saw nothing, or not all that surely attended."""
+    """Refuse to follow attention that was not all seen, or that is not the way from the bars to the answer.
+
+    A model says the latter of itself: its `mixes_bars` tells where bars are mixed but by attention.
+
+    Raises
+    ------
+    NoAttentionFound
+        If nothing was seen, or not all that surely attended.
+    ValueError
+        If the model mixes bars beside its attention.
+    """
     check_any(module, recorder)
+    mixes = getattr(module, "mixes_bars", None)
+    if isinstance(mixes, str):
+        raise ValueError(
+            f"the attention of {type(module).__name__} does not say which bars its answer draws on, because "
+            f"{mixes}. The method 'attention' shows one layer's weights as they are; 'occlusion' or "
+            "'integrated_gradients' what the answer hangs on"
+        )
     if recorder.unseen:
         raise NoAttentionFound(
             f"{type(module).__name__} attends by {recorder.unseen[0]}. What was seen is not the whole way"

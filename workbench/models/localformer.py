@@ -36,8 +36,9 @@ class Localformer(nn.Module):
 
     Notes
     -----
-    What a bar attends with is a mixture of three bars, and the GRU reads them all, so the attention of no
-    layer says which bars the answer draws on.
+    What a bar attends with is a mixture of three bars, and the GRU reads them all, so attention followed
+    through the layers does not say which bars the answer draws on: rollout and its like refuse, and the
+    method `attention` shows a layer's own weights.
 
     Weights of qlib's `Transformer` of pytorch_localformer go in by these names: feature_layer → embedding,
     transformer_encoder.conv.i → convolutions.i, rnn → gru, decoder_layer → head; and of
@@ -46,6 +47,8 @@ class Localformer(nn.Module):
     self_attn.out_proj → attention.w_o, norm1 → attention.norm, linear1 and linear2 → feed_forward.w_1 and
     w_2, norm2 → feed_forward.norm. Its encoder_layer, a template that nothing computes with, is left out.
     """
+
+    mixes_bars = "a convolution mixes neighbouring bars before each layer attends, and a GRU reads them all"
 
     def __init__(
         self,
