@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.columns import CONCEPT, MARKET_CAP, column_of, concept_columns, side_columns
@@ -42,6 +42,9 @@ class HIST(nn.Module):
 
     Concepts are read at the last bar of each window, so membership may change from day to day; one without a
     member on a day is left out of it. With none at all, nothing is gathered from concepts.
+
+    Weights of qlib's `HISTModel` go in by these names: rnn → base, fc_es, fc_es_back and fc_es_fore →
+    predefined.shared, .backcast and .forecast, fc_is… → hidden.…, fc_indi → individual, fc_out → head.
 
     Parameters
     ----------
@@ -126,7 +129,9 @@ class HIST(nn.Module):
             stock (column) in what a stock gathers from hidden concepts, each concept made of its stocks by
             the size of S; zero where no other stock is there.
         """
-        modules, concepts, (hidden, links) = self._forecasts(x)
+        modules, (shares, present), (hidden, links) = self._forecasts(x)
+        concepts = shares.new_zeros(len(x), len(self.concepts))
+        concepts[:, present] = shares
         made_of = links.abs() / links.abs().sum(0).clamp_min(torch.finfo(links.dtype).tiny)
         scale = self.forecast_scaling.std if isinstance(self.forecast_scaling, ForecastScaling) else 1.0
         added = [forecast @ self.head.weight.T * scale for forecast in modules]
@@ -136,31 +141,32 @@ class HIST(nn.Module):
             "neighbours": hidden @ made_of.T,
         }
 
-    def _forecasts(self, x: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]:
-        """Return the three forecasts, shares of concepts, and shares and links of hidden concepts."""
+    def _forecasts(self, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return three forecasts, shares of the concepts that have members and which, shares and links."""
         state = self.dropout(self.base(self.scaling(x)[..., self.read])[0][:, -1])  # (stock, hidden)
-        weights = self._member_weights(x[:, -1])
+        counts = self._counts(x[:, -1])
+        present = counts.any(0)
+        counts = counts[:, present]
+        weights = counts / (counts.sum(0) + (self.style == "qlib"))  # α, (stock, concept)
         e = weights.T @ state  # (concept, hidden)
         if self.style == "paper":
             e = _cosine(state, e).softmax(dim=0).T @ state
-        concepts = _shares(state, e, weights.any(0))
+        concepts = _cosine(state, e).softmax(dim=1)
         backcast, shared = self.predefined(concepts @ e)
         rest = state - backcast
         links = hidden_links(rest, self.links)
         q = links.T @ rest  # (concept, hidden)
-        hidden = _shares(rest, q, links.any(0))
+        hidden = _cosine(rest, q).softmax(dim=1)
         backcast, from_hidden = self.hidden(hidden @ q)
         individual = F.leaky_relu(self.individual(rest - backcast))
-        return (shared, from_hidden, individual), concepts, (hidden, links)
+        return (shared, from_hidden, individual), (concepts, present), (hidden, links)
 
-    def _member_weights(self, bar: Float[Tensor, "stock feature"]) -> Float[Tensor, "stock concept"]:
-        """Return α: how much each stock counts in what each concept is first made of."""
+    def _counts(self, bar: Float[Tensor, "stock feature"]) -> Float[Tensor, "stock concept"]:
+        """Return how much each stock counts in each concept."""
         belongs = bar[:, self.concept_at]
-        if self.style == "qlib":
-            return belongs / (belongs.sum(0) + 1)
-        if self.cap_at is not None:
-            belongs = belongs * bar[:, [self.cap_at]]
-        return belongs / belongs.sum(0).clamp_min(torch.finfo(belongs.dtype).tiny)
+        if self.style == "qlib" or self.cap_at is None:
+            return belongs
+        return belongs * bar[:, [self.cap_at]]
 
     def _read_columns(self, input_dim: int, names: tuple[str, ...]) -> None:
         """Find out which columns are concepts, the market cap, and features for the base."""
@@ -180,26 +186,17 @@ class HIST(nn.Module):
 
 
 def hidden_links(rest: Float[Tensor, "stock hidden"], links: int) -> Float[Tensor, "stock concept"]:
-    """Return S = cos(r, r) where a stock links to a hidden concept, and 0 elsewhere.
+    """Return S = cos(r, r) where a stock (row) links to a hidden concept (column), and 0 elsewhere.
 
-    Each stock is a concept if others link to it, and belongs to its own then. It links to the `links` others
-    most like it, to all if there are fewer.
+    Each stock links to the `links` others most like it, to all if there are fewer. A stock that others link
+    to is a concept, and belongs to its own; others have no column.
     """
     alike = _cosine(rest, rest)
     own = torch.eye(len(rest), dtype=torch.bool, device=rest.device)
     nearest = alike.masked_fill(own, -torch.inf).topk(min(links, len(rest) - 1), dim=1).indices
     linked = torch.zeros_like(own).scatter_(1, nearest, True)
-    return alike * (linked | (own & linked.any(0)))
-
-
-def _shares(
-    states: Float[Tensor, "stock hidden"],
-    concepts: Float[Tensor, "concept hidden"],
-    present: Bool[Tensor, " concept"],
-) -> Float[Tensor, "stock concept"]:
-    """Return softmax_k cos(states, concepts) over the concepts that are present; zeros if none is."""
-    cosines = _cosine(states, concepts).masked_fill(~present, torch.finfo(states.dtype).min)
-    return cosines.softmax(dim=1) * present
+    found = linked.any(0)
+    return alike[:, found] * (linked | own)[:, found]
 
 
 def _cosine(a: Float[Tensor, "row hidden"], b: Float[Tensor, "column hidden"]) -> Tensor:

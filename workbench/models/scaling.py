@@ -85,8 +85,9 @@ class InputScaling(nn.Module):
                 "Make the windows from the same feature columns, or build a model for these."
             )
         ratio = x / self.units(x) if self.anchors else x
-        scaled = (ratio - self.mean) / self.std
-        return torch.where(self.kept, x, scaled) if self.unscaled else scaled
+        if not self.unscaled:
+            return (ratio - self.mean) / self.std
+        return (ratio - self.mean.masked_fill(self.kept, 0.0)) / self.divisor  # of those kept: (x − 0) / 1
 
 
 def window_units(
