@@ -113,7 +113,7 @@ def test_a_folder_written_from_real_prices_comes_back(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", r"It has 0 bytes: dump"),
+        (b"", r"It has 0 bytes: dump it"),
         (np.array([1, 2, 3], "<f4").tobytes() + b"x", r"13 bytes and begins with 1"),
         (np.array([-1, 2, 3], "<f4").tobytes(), "begins with -1"),
         (np.array([0.5, 2, 3], "<f4").tobytes(), "begins with 0.5"),

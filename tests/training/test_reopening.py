@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from workbench.features import making
 from workbench.features.indicators import make_features
 from workbench.features.labels import forward_return, label_moves
 from workbench.features.windows import Windows
@@ -141,7 +142,7 @@ def test_rounding_of_another_machine_is_told_not_refused(tmp_path, monkeypatch):
         features.iloc[::7] *= 1 + 1e-6
         return features
 
-    monkeypatch.setattr(reopening, "make_features", elsewhere)
+    monkeypatch.setattr(making, "make_features", elsewhere)
     with pytest.warns(UserWarning, match="features differ in the last digits"):
         again = reopen(tmp_path)
     assert "last digits" in again.note

@@ -1,8 +1,8 @@
 """To and from Microsoft's qlib: its folders of binary daily data, and the Series its evaluation takes.
 
 A folder holds `calendars/day.txt` (a date a line), `instruments/<market>.txt` (instrument, first and last
-day, by tabs) and `features/<instrument>/<field>.day.bin`: float32, little-endian, the first being where in the
-calendar the second belongs.
+day, by tabs) and `features/<instrument>/<field>.day.bin`: float32, little-endian, the first being where in
+the calendar the second belongs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -214,7 +214,7 @@ class _Folder:
             raise PriceError(
                 f"{file} is damaged, or of another calendar: it must hold float32 numbers, the first its "
                 f"place in the calendar of {len(self.calendar)} days, then a value a day. It has "
-                f"{len(content)} bytes{f' and begins with {values[0]:g}' if len(values) else ''}: dump it anew."
+                f"{len(content)} bytes{f' and begins with {values[0]:g}' if len(values) else ''}: dump it."
             )
         begin = int(values[0])
         return pd.Series(values[1:], index=self.calendar[begin : begin + len(values) - 1])

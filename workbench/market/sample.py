@@ -48,8 +48,10 @@ def tickers20() -> list[str]:
 
 
 def sectors() -> pd.Series:
-    """Sector of each of the twenty stocks, by ticker (GICS names of 2022)."""
-    return pd.Series(_SECTORS, name="sector", dtype="str").rename_axis("ticker")
+    """Sector of each of the twenty stocks, by ticker: GICS names of 2022, as `attrs["as_of"]` says."""
+    found = pd.Series(_SECTORS, name="sector", dtype="str").rename_axis("ticker")
+    found.attrs = {"as_of": "2022-12-28"}  # the last bar that comes along; earlier members may have moved
+    return found
 
 
 def fetch(request: Request) -> pd.DataFrame:

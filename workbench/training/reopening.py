@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from workbench.features.indicators import make_features
-from workbench.features.labels import forward_return, label_moves
+from workbench.features.fitted import OtherColumns
+from workbench.features.making import LABELS, MAKERS, remake, remake_labels
 from workbench.features.windows import Windows
 from workbench.market.bundled import folder as bundled_folder
 from workbench.market.loading import load_panel, load_prices
 from workbench.market.sources import source_of
+from workbench.models.columns import anchors_of
 from workbench.models.spec import ModelSpec, check_windows
 from workbench.training.card import read_card, spec_of
 from workbench.training.checkpoints import load_history, load_model
@@ -26,12 +27,11 @@ __all__ = ["Reopened", "UnreadablePrices", "bundled_models", "reopen"]
 
 CLOSE = 1e-3  # of a feature's spread: more than another machine's rounding, less than another column
 AT_HAND = ("sample", "sample20", "synthetic")  # sources that need no network and no file of the user's
-LABELS = {"label_moves": label_moves, "forward_return": forward_return}
 BY_HAND = "Pass model, windows and prices, made as they were for training, instead of the folder."
 
 
 class UnreadablePrices(ValueError):
-    """A model reads columns that `make_features` doesn't make of these prices.
+    """A model reads columns that its recipe of features doesn't make of these prices.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ def reopen(
 
 def _recipe(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     data = card["data"]
-    known = {"features": ("make_features",), "labels": tuple(LABELS)}
+    known = {"features": tuple(MAKERS), "labels": tuple(LABELS)}
     unknown = [name for name, kinds in known.items() if data.get(name, {}).get("kind") not in kinds]
     absent = [name for name in ("source", "ticker", "interval", "bars") if name not in data]
     if unknown or absent:
@@ -172,19 +172,26 @@ def _prices(data: dict[str, Any], ticker: str | list[str], source: str) -> pd.Da
 
 
 def _windows(prices: pd.DataFrame, data: dict[str, Any], spec: ModelSpec) -> Windows:
-    features = make_features(prices, data["features"]["zscore"])
-    missing = [name for name in spec.feature_names if name not in features]
+    features = _features(prices, data, spec)
+    labels = remake_labels(prices, data["labels"])
+    return Windows.of(features.loc[:, list(spec.feature_names)], labels, spec.lookback)
+
+
+def _features(prices: pd.DataFrame, data: dict[str, Any], spec: ModelSpec) -> pd.DataFrame:
+    try:
+        features = remake(prices, data["features"])
+        missing = [name for name in spec.feature_names if name not in features]
+    except OtherColumns as lacking:  # a processor's, of which the model's are some
+        features, missing = pd.DataFrame(), lacking.columns
     if missing:
         raise UnreadablePrices(
-            f"The model reads {', '.join(missing)}, which make_features doesn't make of the prices of "
-            f"{prices.attrs['provenance']['ticker']}. If these prices lack a field, choose others; if the "
+            f"The model reads {', '.join(missing)}, which {data['features']['kind']} doesn't make of the "
+            f"prices of {prices.attrs['provenance']['ticker']}. If these prices lack a field, choose others; if the "
             f"columns are your own: {BY_HAND}",
             missing,
             prices,
         )
-    told = dict(data["labels"])
-    labels = LABELS[told.pop("kind")](prices, **told)
-    return Windows.of(features.loc[:, list(spec.feature_names)], labels, spec.lookback)
+    return features
 
 
 def _alike(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
@@ -214,7 +221,7 @@ def _compared(folder: Path, card: dict[str, Any], windows: Windows) -> str:
         )
     raise ValueError(
         f"The training windows of {folder} cannot be made again: features or labels were changed after "
-        f"make_features and {data['labels']['kind']}, or windows were left out. {BY_HAND}"
+        f"{data['features']['kind']} and {data['labels']['kind']}, or windows were left out. {BY_HAND}"
     )
 
 
@@ -222,7 +229,7 @@ def _near(train: Windows, scaling: dict[str, Any] | None) -> bool:
     """Tell whether features have the mean and spread that the model's card names."""
     if scaling is None or len(train) == 0:
         return False
-    mean, spread = statistics(train)
+    mean, spread = statistics(train, anchors_of(train.feature_names))
     told = torch.tensor([[of["mean"], of["std"]] for of in scaling.values()], dtype=torch.float64)
     off = (torch.stack([mean, spread], 1) - told).abs()
     return bool((off <= CLOSE * told[:, 1:]).all())

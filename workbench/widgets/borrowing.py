@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.features.indicators import make_features
+from workbench.features.fitted import OtherColumns
+from workbench.features.making import remake, remake_labels
 from workbench.features.windows import Windows
 from workbench.market.frame import PriceError, SourceError
 from workbench.market.loading import load_panel, load_prices
 from workbench.market.sources import SOURCES
-from workbench.training.reopening import LABELS, UnreadablePrices
+from workbench.training.reopening import UnreadablePrices
+
+PLAIN = {"kind": "make_features", "zscore": None}
 
 
 def prices_of(windows: Windows) -> pd.DataFrame:
@@ -44,15 +47,19 @@ def windows_like(windows: Windows, prices: pd.DataFrame) -> Windows:
     Raises
     ------
     UnreadablePrices
-        A ValueError: they hold columns that `make_features` doesn't give for these prices.
+        A ValueError: they hold columns that their recipe doesn't give for these prices.
     """
     names, told = list(windows.feature_names), windows.provenance
-    made = make_features(prices, told.get("features", {}).get("zscore"))
-    missing = [name for name in names if name not in made.columns]
+    recipe = told.get("features", PLAIN)
+    try:
+        made = remake(prices, recipe)
+        missing = [name for name in names if name not in made.columns]
+    except OtherColumns as lacking:
+        made, missing = prices, lacking.columns
     if missing:
         raise UnreadablePrices(
-            f"The model reads {', '.join(missing[:4])}, which make_features doesn't give for these prices. "
-            "Open another Explorer with the windows and prices of that ticker.",
+            f"The model reads {', '.join(missing[:4])}, which {recipe['kind']} doesn't give for these "
+            "prices. Open another Explorer with the windows and prices of that ticker.",
             missing,
             prices,
         )
@@ -60,9 +67,9 @@ def windows_like(windows: Windows, prices: pd.DataFrame) -> Windows:
 
 
 def _labels_like(windows: Windows, prices: pd.DataFrame) -> pd.Series:
-    told = dict(windows.provenance.get("labels", {}))
+    told = windows.provenance.get("labels")
     if told:
-        return LABELS[told.pop("kind")](prices, **told)
+        return remake_labels(prices, told)
     # How the user labelled isn't known, so neither are the moves of another ticker; its returns are.
     labels = pd.Series(np.nan, index=prices.index, name="unknown")
     labels.attrs = {
