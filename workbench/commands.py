@@ -23,6 +23,8 @@ usage: python3 -m workbench COMMAND …
           python3 -m workbench run -p TICKER MSFT --only 01 03
   compare train every model on the same windows, beside baselines; picks up where it was stopped
           python3 -m workbench compare --models alstm gru lightgbm --seeds 0 1 2
+  study   write a saved model's final report: configuration, training, money, and what to change
+          python3 -m workbench study transformer-AAPL
   test    run the tests; what follows goes to pytest
           python3 -m workbench test -k rollout
   lab     open the notebooks in JupyterLab; what follows goes to JupyterLab
@@ -69,6 +71,15 @@ def compare(arguments: list[str]) -> int:
     options = parse(arguments)
     again = enter([], ["compare", *arguments])
     return run_compare(options, ROOT) if again is None else again
+
+
+def study(arguments: list[str]) -> int:
+    """Write a saved model's final report."""
+    from workbench.runs.study import parse, run_study
+
+    options = parse(arguments)
+    again = enter([], ["study", *arguments])
+    return run_study(options, ROOT) if again is None else again
 
 
 def test(arguments: list[str]) -> int:
@@ -128,6 +139,7 @@ def doctor(arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": run,
     "compare": compare,
+    "study": study,
     "test": test,
     "lab": lab,
     "app": app,

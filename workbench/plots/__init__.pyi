@@ -3,6 +3,7 @@ from .attributions import attribution as attribution
 from .candles import prices as prices
 from .contest import intervals as intervals
 from .contest import learning_curves as learning_curves
+from .earnings import performance as performance
 from .grid import attention_grid as attention_grid
 from .maps import importance as importance
 from .maps import rollout as rollout
