@@ -1,6 +1,7 @@
 """Recommendations, each tied to a number of the report by a JSON pointer."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ def recommend(report: dict[str, Any]) -> list[Advice]:
 
 
 def _said(report: dict[str, Any], pointer: str, text: str) -> Advice:
+    text = re.sub(r"(?<![\w.])-(?=\d)", "−", text)
     return {"text": text, "about": pointer, "value": value_at(report, pointer)}
 
 

@@ -22,6 +22,7 @@ SECTIONS = (
     ("data", "Data", ()),
     ("project", "Project", ()),
 )
+ACCOUNTS = ("strategy", "strategy_before_costs", "buy_and_hold", "cash")
 LONG = ("epochs", "layers", "scaling", "months", "maps", "trials", "options", "remarks")  # folded away
 STYLE = """
 .study table { width: auto; } .study th { text-align: left; font-weight: 400; }
@@ -53,7 +54,8 @@ def write_page(report: dict[str, Any], folder: Path) -> Path:
 
 def _articles(report: dict[str, Any], folder: Path) -> Iterator[str]:
     advice = "".join(
-        f"<li>{html.escape(each['text'])}<br><code>{html.escape(each['about'])} = {each['value']}</code></li>"
+        f"<li>{html.escape(each['text'])}<br>"
+        f"<code>{html.escape(each['about'])} = {_plain(each['value'])}</code></li>"
         for each in report["recommendations"]
     )
     told = f"<ul>{advice}</ul>" if advice else "<p>None: no number of this report calls for one.</p>"
@@ -62,8 +64,18 @@ def _articles(report: dict[str, Any], folder: Path) -> Iterator[str]:
     for name, head, drawn in SECTIONS:
         pictures = "".join(_picture(figures[each], folder) for each in drawn if each in figures)
         yield (
-            f'<article class="study" id="{name}"><h2>{head}</h2>{pictures}{_shown(report[name])}</article>'
+            f'<article class="study" id="{name}"><h2>{head}</h2>{pictures}{_shown(_beside(report[name]))}'
+            "</article>"
         )
+
+
+def _beside(section: dict[str, Any]) -> dict[str, Any]:
+    """Put accounts that a section has apart into one table, a column each."""
+    accounts = {name: section[name] for name in ACCOUNTS if isinstance(section.get(name), dict)}
+    names = dict.fromkeys(row for account in accounts.values() for row in account)
+    rows = [{"figure": row, **{n: each.get(row) for n, each in accounts.items()}} for row in names]
+    rest = {name: value for name, value in section.items() if name not in accounts}
+    return {**rest, "accounts": rows} if rows else rest
 
 
 def _picture(figure: dict[str, Any], folder: Path) -> str:
