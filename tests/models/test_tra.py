@@ -181,6 +181,14 @@ def test_the_assignment_is_the_optimum_of_the_smoothed_transport(seed, count, pr
     torch.testing.assert_close(assigned(losses * 1e-6), plan, rtol=0, atol=1e-9)  # in whatever unit
 
 
+@pytest.mark.parametrize("count", [2, 256, 5000])
+def test_batches_of_any_size_are_assigned_in_single_precision_as_in_double(count):
+    losses = doubles(count, 3, seed=1).square()
+    plan = assigned(losses.float())
+    torch.testing.assert_close(plan.double(), assigned(losses), rtol=0, atol=1e-4)
+    torch.testing.assert_close(plan.sum(0), torch.full((3,), count / 3), rtol=0.05, atol=0)
+
+
 def test_predictors_that_do_not_differ_share_the_windows_evenly():
     assert torch.equal(assigned(torch.zeros(4, 2)), torch.full((4, 2), 0.5))
 

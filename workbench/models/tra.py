@@ -197,9 +197,10 @@ def assigned(
     tiny = torch.finfo(losses.dtype).tiny
     kernel = torch.exp(-losses / (smoothing * losses.mean().clamp_min(tiny)))
     columns = torch.ones_like(kernel[0])
+    each = len(kernel) / len(columns)  # windows a predictor; without it columns would sink with every round
     for _ in range(ITERATIONS):
         rows = 1 / (kernel @ columns).clamp_min(tiny)
-        columns = 1 / (rows @ kernel).clamp_min(tiny)
+        columns = each / (rows @ kernel).clamp_min(tiny)
     plan = kernel * columns
     return plan / plan.sum(1, keepdim=True)
 
