@@ -1,5 +1,7 @@
 """Equations of networks written out bar by bar in float64, and what the tests of several networks share."""
 
+import math
+
 import torch
 
 SINGLE = {"rtol": 0, "atol": 1e-6}
@@ -58,3 +60,38 @@ def _gru_step(from_x, from_h, h, memory):
     (r_x, z_x, n_x), (r_h, z_h, n_h) = from_x.chunk(3), from_h.chunk(3)
     r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
     return (1 - z) * torch.tanh(n_x + r * n_h) + z * h, memory
+
+
+def position(t, width):
+    """The sinusoidal encoding of one step."""
+    waves = [(math.sin, math.cos)[i % 2](t / 10_000 ** ((i - i % 2) / width)) for i in range(width)]
+    return torch.tensor(waves, dtype=torch.float64)
+
+
+WITHIN = {  # an nn.TransformerEncoderLayer, as EncoderLayer names its parts
+    "self_attn.out_proj": "attention.w_o",
+    "norm1": "attention.norm",
+    "linear1": "feed_forward.w_1",
+    "linear2": "feed_forward.w_2",
+    "norm2": "feed_forward.norm",
+}
+
+
+def from_pytorchs_encoder(theirs, names):
+    """Weights of a module around nn.TransformerEncoder by our names; `names` has those of other parts."""
+    ours = {}
+    for name, weight in theirs.items():
+        path, _, kind = name.rpartition(".")
+        if path.startswith("encoder_layer"):  # qlib's template, with which nothing is computed
+            continue
+        if not path.startswith("transformer_encoder.layers"):
+            ours[f"{names[path]}.{kind}"] = weight
+            continue
+        number, inside = path.split(".")[2], path.split(".", 3)[3]
+        if not kind.startswith("in_proj"):
+            ours[f"layers.{number}.{WITHIN[inside]}.{kind}"] = weight
+            continue
+        for which, third in zip("qkv", weight.chunk(3), strict=True):
+            if (which, kind) != ("k", "in_proj_bias"):
+                ours[f"layers.{number}.attention.w_{which}.{kind.removeprefix('in_proj_')}"] = third
+    return ours

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from naive_networks import from_pytorchs_encoder, position
 from torch import nn
 
 from workbench.models.transformer import EncoderLayer, FeedForward, TradingTransformer
@@ -153,6 +154,35 @@ def test_the_defaults_are_those_of_the_design():
     assert network.layers[0].feed_forward.w_1.out_features == 512
     assert network.layers[0].attention.dropout.p == 0.1
     assert network.positions.table.shape == (512, 128)
+
+
+class Qlibs(nn.Module):
+    """qlib's Transformer: time first, PyTorch's encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.feature_layer = nn.Linear(5, 64)
+        self.encoder_layer = nn.TransformerEncoderLayer(64, 2, dropout=0.0)
+        self.transformer_encoder = nn.TransformerEncoder(self.encoder_layer, 2, enable_nested_tensor=False)
+        self.decoder_layer = nn.Linear(64, 1)
+
+    def forward(self, flat):
+        src = self.feature_layer(flat.reshape(len(flat), 5, -1).permute(0, 2, 1)).transpose(1, 0)
+        src = src + torch.stack([position(t, 64) for t in range(len(src))])[:, None].to(src)
+        return self.decoder_layer(self.transformer_encoder(src).transpose(1, 0)[:, -1, :]).squeeze()
+
+
+def test_weights_of_qlibs_module_give_its_answers():
+    theirs = Qlibs().eval()
+    for layer in theirs.transformer_encoder.layers:
+        nn.init.normal_(layer.self_attn.in_proj_bias)
+    ours = TradingTransformer(5, d_model=64, n_heads=2, n_layers=2, d_ff=2048, task="regression").eval()
+    names = {"feature_layer": "embedding", "decoder_layer": "head"}
+    found = ours.load_state_dict(from_pytorchs_encoder(theirs.state_dict(), names), strict=False)
+    assert found.unexpected_keys == []
+    assert all("scaling" in name for name in found.missing_keys)
+    x = windows(dtype=torch.float32)
+    torch.testing.assert_close(ours(x)[:, 0], theirs(x.transpose(1, 2).flatten(1)), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,11 @@ class TradingTransformer(nn.Module):
     forecast_scaling
         With task="regression", the training labels' statistics, applied last: forecasts come out in
         the labels' own units.
+
+    Notes
+    -----
+    qlib's runs have d_model 64, n_heads 2, n_layers 2 and d_ff 2048. Weights of its `Transformer` go in by
+    these names: feature_layer → embedding, decoder_layer → head, and of the layers as `Localformer` tells.
     """
 
     def __init__(
