@@ -66,7 +66,7 @@ OURS: dict[str, dict[str, Any]] = {
     "localformer": WIDE,
     "tcn": {"channels": 128, "n_layers": 5, "kernel_size": 3, "dropout": 0.5},
     "sfm": {"hidden_size": HIDDEN, "n_frequencies": 25, "output_width": 32},
-    "tabnet": {},
+    "tabnet": {"lookback": BARS, "n_steps": 4},  # qlib's 5 count the first, which has no mask
     "gats": {**RNN, "base": "lstm", "dropout": 0.7},
     "hist": {**RNN, "base": "lstm", "style": "qlib"},
     "tra": {**RNN, "base": "lstm"},

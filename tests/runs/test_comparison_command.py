@@ -133,6 +133,14 @@ def test_a_cell_that_cannot_run_leaves_the_others_theirs(tmp_path: Path, monkeyp
     assert figures_table(found, "closes20").loc["ridge", "seeds"] == "failed: no such luck"
 
 
+def test_a_model_that_cannot_read_the_windows_is_not_run_and_no_failure(tmp_path: Path, capsys):
+    asked = ["--smallest", "--datasets", "ohlcv5", "--models", "zero", "hist", "--seeds", "0"]
+    assert run_compare(parse([*asked, "--out", str(tmp_path)]), ROOT) == 0
+    assert "not run: HIST needs columns concept:<name>" in capsys.readouterr().out
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert figures_table(found, "ohlcv5").loc["hist", "IC"] == "not run"
+
+
 def test_a_killed_run_is_picked_up_where_it_was(tmp_path: Path):
     models = ["--models", "zero", "last_return", "ridge", "lightgbm", "lstm", "--seeds", "0"]
     asked = [sys.executable, "-m", "workbench", "compare", *SMALL[:3], *models, "--out", str(tmp_path)]

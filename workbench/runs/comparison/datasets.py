@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 from workbench.features.alpha158 import ALPHA158_20, alpha158
+from workbench.features.concepts import with_concepts
 from workbench.features.labels import forward_return
+from workbench.features.past import with_past_label
 from workbench.features.windows import Windows
 from workbench.market.loading import list_tickers, load_panel
+from workbench.market.sample import sectors
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Recipe:
 
 
 RECIPES = {
-    "closes20": Recipe("twenty US stocks, closes only", "sample20", "2001", "2013-07", "2016", "2022"),
+    "closes20": Recipe(
+        "twenty US stocks, closes only, and their sectors", "sample20", "2001", "2013-07", "2016", "2022"
+    ),
     "ohlcv5": Recipe(
         "AAPL, GOOG, IBM, MSFT and FB, open to volume",
         "sample",
@@ -104,8 +110,8 @@ def load_dataset(name: str, smallest: bool = False) -> Dataset:
     """Load the prices of `name`, make its columns and labels, and cut it into windows."""
     recipe = (SMALLEST if smallest else RECIPES)[name]
     prices = load_panel(list_tickers(recipe.source), recipe.source, recipe.start, recipe.end)
-    features = columns(prices, recipe)
-    windows = Windows.of(features, excess_return(prices, recipe.horizon), recipe.lookback)
+    labels = excess_return(prices, recipe.horizon)
+    windows = Windows.of(columns(prices, labels, recipe), labels, recipe.lookback)
     train, valid, test = windows.split(recipe.valid, recipe.test)
     return Dataset(
         name, recipe, prices, every(train, recipe.step), every(valid, recipe.step), test,
@@ -125,9 +131,18 @@ def excess_return(prices: pd.DataFrame, horizon: int) -> pd.Series:
     return excess
 
 
-def columns(prices: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """Make the columns of every bar, known at its close."""
-    return alpha158(prices, ALPHA158_20 if recipe.twenty else None)
+def columns(prices: pd.DataFrame, labels: pd.Series, recipe: Recipe) -> pd.DataFrame:
+    """Make the columns of every bar, known at its close: Alpha158, the past label, and sectors where known.
+
+    All contestants read all of them. The sectors are those of 2022 throughout, so they know a little of what
+    became of the companies; that can flatter everyone here alike.
+    """
+    features = with_past_label(alpha158(prices, ALPHA158_20 if recipe.twenty else None), labels)
+    if recipe.source != "sample20":
+        return features
+    with warnings.catch_warnings():  # of just that
+        warnings.filterwarnings("ignore", message=".*they know what became of the companies")
+        return with_concepts(features, sectors(), since=recipe.start)
 
 
 def every(windows: Windows, step: int) -> Windows:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workbench.features.windows import Windows
 from workbench.models.registry import build_model
-from workbench.runs.comparison.baselines import BASELINES, Trained
+from workbench.runs.comparison.baselines import BASELINES, NotRun, Trained
 from workbench.runs.comparison.cells import Cell, Settings
 from workbench.runs.comparison.datasets import Dataset
 from workbench.runs.comparison.memory import peak_memory
@@ -69,10 +69,13 @@ def run_cell(cell: Cell, data: Dataset, settings: Settings) -> dict[str, Any]:
 
 
 def train(name: str, data: Dataset, seed: int, settings: Settings) -> Trained:
-    """Train a baseline or a network of the registry."""
+    """Train a baseline or a network of the registry; one that these windows cannot be read by is not run."""
     if name in BASELINES:
         return BASELINES[name](data, seed)
-    model = build_model(name, data.train, seed)
+    try:
+        model = build_model(name, data.train, seed)
+    except ValueError as refusal:  # such as a model of concepts, where none are known
+        raise NotRun(str(refusal).partition(". ")[0]) from refusal
     by_day = getattr(model, "cross_sectional", False)
     a_day = len(data.train) / len(data.train.dates.unique())
     alone = hasattr(model, "training_loss")  # a loss of a model's own is that of one day
