@@ -189,6 +189,13 @@ def test_batches_of_any_size_are_assigned_in_single_precision_as_in_double(count
     torch.testing.assert_close(plan.sum(0), torch.full((3,), count / 3), rtol=0.05, atol=0)
 
 
+def test_batches_of_many_windows_in_float32_are_shared_out_as_evenly():
+    plan = assigned(doubles(5000, 3).square().float())
+    torch.testing.assert_close(plan.sum(0), torch.full((3,), 5000 / 3), rtol=1e-3, atol=0)
+    bad = torch.cat([doubles(500, 1).square(), 1e6 + doubles(500, 1)], 1).float()  # the second, throughout
+    torch.testing.assert_close(assigned(bad).sum(0), torch.full((2,), 250.0), rtol=0.05, atol=0)
+
+
 def test_predictors_that_do_not_differ_share_the_windows_evenly():
     assert torch.equal(assigned(torch.zeros(4, 2)), torch.full((4, 2), 0.5))
 

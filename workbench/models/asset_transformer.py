@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from workbench.models.attention import check_heads, check_norm
 from workbench.models.dropout import Dropout
-from workbench.models.recurrent import RNNS, stacked
+from workbench.models.recurrent import RNNS, stacked, top_state
 from workbench.models.scaling import ForecastScaling, InputScaling
 from workbench.models.spec import ModelSpec, n_outputs
 from workbench.models.transformer import EncoderLayer, TradingTransformer
@@ -108,4 +108,4 @@ class AssetTransformer(nn.Module):
 
     def _tokens(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch d_model"]:
         states = self.encoder(x)
-        return self.dropout(states if isinstance(states, Tensor) else states[0][:, -1])
+        return self.dropout(states if isinstance(states, Tensor) else top_state(states[1]))

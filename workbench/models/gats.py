@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.dropout import Dropout
-from workbench.models.recurrent import stacked
+from workbench.models.recurrent import stacked, top_state
 from workbench.models.scaling import ForecastScaling, InputScaling
 from workbench.models.spec import ModelSpec, n_outputs
 
@@ -116,4 +116,4 @@ class GATs(nn.Module):
         return {"neighbours": self.attention(self._states(x))}
 
     def _states(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch hidden"]:
-        return self.dropout(self.base(self.scaling(x))[0][:, -1])
+        return self.dropout(top_state(self.base(self.scaling(x))[1]))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from workbench.models.columns import CONCEPT, MARKET_CAP, column_of, concept_columns, side_columns
 from workbench.models.dropout import Dropout
-from workbench.models.recurrent import stacked
+from workbench.models.recurrent import stacked, top_state
 from workbench.models.scaling import ForecastScaling, InputScaling
 from workbench.models.spec import ModelSpec, n_outputs
 
@@ -143,7 +143,7 @@ class HIST(nn.Module):
 
     def _forecasts(self, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return three forecasts, shares of the concepts that have members and which, shares and links."""
-        state = self.dropout(self.base(self.scaling(x)[..., self.read])[0][:, -1])  # (stock, hidden)
+        state = self.dropout(top_state(self.base(self.scaling(x)[..., self.read])[1]))  # (stock, hidden)
         counts = self._counts(x[:, -1])
         present = counts.any(0)
         counts = counts[:, present]

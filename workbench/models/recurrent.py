@@ -38,6 +38,14 @@ def stacked(
     return RNNS[rnn](input_dim, hidden_size, n_layers, batch_first=True, dropout=between)
 
 
+def top_state(state: Tensor | tuple[Tensor, Tensor]) -> Float[Tensor, "batch hidden"]:
+    """Return the last layer's state after the last bar, of what an nn.LSTM or nn.GRU returns second.
+
+    The same as its outputs at the last bar, and a step back from it makes no zeros for the other bars.
+    """
+    return (state[0] if isinstance(state, tuple) else state)[-1]
+
+
 class _Recurrent(nn.Module):
     """Recurrent layers over the bars of a window, read at the last.
 

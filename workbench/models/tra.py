@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from workbench.models.columns import PAST_LABEL, column_of, side_columns
 from workbench.models.dropout import Dropout
-from workbench.models.recurrent import stacked
+from workbench.models.recurrent import stacked, top_state
 from workbench.models.scaling import ForecastScaling, InputScaling
 from workbench.models.spec import ModelSpec, n_outputs
 
 ROUTERS = ("both", "latent", "errors")
 ITERATIONS = 50  # of Sinkhorn's scaling; each is two products of a matrix and a vector
+TINY = 1e-200  # the least of a kernel: sums of it divide
 SMOOTHING = 0.1  # ε of the transport, in units of the batch's mean cost
 
 
@@ -136,17 +137,19 @@ class TRA(nn.Module):
 
     def _routed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return every predictor's answer, in the labels' standard units, and the router's scores."""
-        states = self.base(self.scaling(x)[..., self.read])[0]  # (batch, time, hidden)
-        last = self.dropout(states[:, -1])
+        states, state = self.base(self.scaling(x)[..., self.read])
+        last = self.dropout(top_state(state))  # (batch, hidden)
         seen = [last] if self.reads != "errors" else []
         if self.reads != "latent":
-            seen.append(self.losses(self._past_losses(x, states))[0][:, -1])
+            seen.append(top_state(self.losses(self._past_losses(x, states))[1]))
         return self._answers(last), self.router(torch.cat(seen, 1))
 
     def _answers(self, states: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch predictor output"]:
         return self.predictors(states).unflatten(-1, (self.n_predictors, -1))
 
-    def _past_losses(self, x: Tensor, states: Tensor) -> Float[Tensor, "batch known predictor"]:
+    def _past_losses(
+        self, x: Tensor, states: Float[Tensor, "batch time hidden"]
+    ) -> Float[Tensor, "batch known predictor"]:
         """Return the losses at the bars whose labels are known by the last, each bar's less its least."""
         horizon, time = self.horizon, x.size(1)
         if time <= horizon:
@@ -155,7 +158,8 @@ class TRA(nn.Module):
                 f"past losses to route by. Use a lookback above {horizon}, or router='latent'."
             )
         with torch.no_grad():
-            answers = self._answers(states[:, :-horizon])  # (batch, known, predictor, output)
+            by_bar = states.transpose(0, 1)[:-horizon]  # as they lie in memory
+            answers = self._answers(by_bar).transpose(0, 1)  # (batch, known, predictor, output)
             return self._losses(answers, x[:, horizon:, self.past_label_at])
 
     def _losses(
@@ -194,15 +198,15 @@ def assigned(
     By Sinkhorn's scaling of exp(−L/ε) (Cuturi 2013); ε is `smoothing` times the mean loss, so that the
     assignment doesn't hang on the unit of the losses.
     """
-    tiny = torch.finfo(losses.dtype).tiny
-    kernel = torch.exp(-losses / (smoothing * losses.mean().clamp_min(tiny)))
+    cost = losses.double()  # of float32 the kernel would lose a predictor that is bad throughout
+    kernel = torch.exp(-cost / (smoothing * cost.mean()).clamp_min(TINY)).clamp_min(TINY)
     columns = torch.ones_like(kernel[0])
     each = len(kernel) / len(columns)  # windows a predictor; without it columns would sink with every round
     for _ in range(ITERATIONS):
-        rows = 1 / (kernel @ columns).clamp_min(tiny)
-        columns = each / (rows @ kernel).clamp_min(tiny)
+        rows = (kernel @ columns).reciprocal()
+        columns = each * (rows @ kernel).reciprocal()
     plan = kernel * columns
-    return plan / plan.sum(1, keepdim=True)
+    return (plan / plan.sum(1, keepdim=True)).to(losses.dtype)
 
 
 def _check(
