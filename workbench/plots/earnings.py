@@ -1,5 +1,6 @@
 """What a strategy earned beside what it is compared with: figures, years and months."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def _colours(accounts: list[str]) -> dict[str, tuple[str, str]]:
 
 
 def _draw_figures(ax: Axes, figures: pd.DataFrame, accounts: dict[str, tuple[str, str]]) -> None:
-    ink, rows = palette().ink, np.arange(len(figures))
+    ink, rows = palette().ink, list(range(len(figures)))
     values = figures.to_numpy(dtype=float)
     known = np.nan_to_num(np.column_stack([values, np.zeros(len(values))]))
     low, high = known.min(axis=1), known.max(axis=1)
@@ -120,7 +121,7 @@ def _draw_years(ax: Axes, years: pd.DataFrame, accounts: dict[str, tuple[str, st
         at = places + (i - (len(shown) - 1) / 2) * width
         drawn = ax.bar(at, heights, 0.94 * width, color=accounts[str(name)][0])
         if len(years) * len(shown) <= 16:
-            texts = ["" if np.isnan(h) else _number(h) for h in heights]
+            texts = ["" if np.isnan(h) else _number(h) for h in heights.tolist()]
             ax.bar_label(drawn, texts, padding=2, fontsize="x-small")
     ax.axhline(0, color=palette().ink, linewidth=0.8)
     bars = years["bars"].to_numpy(dtype=float) if "bars" in years else np.full(len(years), _SHORT)
@@ -145,9 +146,10 @@ def _draw_months(ax: Axes, months: pd.Series, figure: Figure) -> None:
     norm = TwoSlopeNorm(0.0, -most, most)
     edge = mixed(shades.ink, face)
     ax.pcolormesh(np.ma.masked_invalid(values), cmap=pale, norm=norm, edgecolors=edge, linewidth=0.4)
-    for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
-        text = _number(values[row, column])
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize="x-small")
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            text = "" if math.isnan(value) else _number(value)
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize="x-small")
     ax.set_xticks(np.arange(12) + 0.5, _MONTHS)
     ax.set_yticks(np.arange(len(table)) + 0.5, [str(year) for year in table.index])
     ax.invert_yaxis()

@@ -41,7 +41,7 @@ def judge(answers: pd.DataFrame, windows: Windows, draws: int = 1000, seed: int 
         "headline" (the name of that figure), "interval" of it (two figures), "draws", "seed".
     """
     known = np.asarray(windows.label_dates.notna())
-    judged, told = windows[known], answers[known]
+    judged, told = windows[known], answers.loc[known]
     how = Resampling(windows.horizon, draws, seed)
     found = _classes(told, judged, how) if windows.task == "classification" else _forecasts(told, judged, how)
     return {"windows": len(judged), **found, "draws": draws, "seed": seed}
@@ -110,7 +110,8 @@ def _forecasts(answers: pd.DataFrame, windows: Windows, how: Resampling) -> Judg
 
 
 def _daily(answers: pd.DataFrame, y: np.ndarray, how: Resampling) -> tuple[float, float]:
-    found = daily_correlations(answers["forecast"], pd.Series(y, answers.index))["ic"].dropna().to_numpy()
+    forecast = pd.Series(answers["forecast"].to_numpy(), answers.index)
+    found = daily_correlations(forecast, pd.Series(y, answers.index))["ic"].dropna().to_numpy()
     return interval(np.stack([found, np.ones(len(found))], axis=1), ratio, how)
 
 

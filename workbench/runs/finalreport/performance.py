@@ -86,15 +86,16 @@ def measure(opened: Opened, parts: Parts, wishes: Wishes) -> Measured:
 def performance_section(found: Measured, parts: Parts, wishes: Wishes) -> dict[str, Any]:
     """Return the report's section: figures of the answers, of the books, by year and by month."""
     book, hold = found.book, found.hold
-    year = book.periods_per_year
+    year, moments = book.periods_per_year, pd.DatetimeIndex(book.equity.index)
+    first, last = (moment.isoformat() for moment in moments[[0, -1]])
     how = Resampling(parts.test.horizon, wishes.draws, wishes.seed)
     excess = book.returns - hold.returns.reindex(book.returns.index).fillna(0.0)
     low, high = span_of(excess, year, how)["mean return [% a year]"]
     return {
         "status": "computed",
         "span": {
-            "first": book.equity.index[0].isoformat(),
-            "last": book.equity.index[-1].isoformat(),
+            "first": first,
+            "last": last,
             "bars": len(book.equity),
             "years": len(book.returns) / year,
         },
@@ -119,8 +120,8 @@ def _stats(book: BacktestResult) -> dict[str, Any]:
 
 
 def _compared(book: BacktestResult) -> dict[str, Any]:
-    chosen = cast(dict[str, float], book.stats[list(COMPARED)].to_dict())
-    return figures(chosen, book.reasons)
+    stats: dict[str, Any] = book.stats.to_dict()
+    return figures({name: stats[name] for name in COMPARED}, book.reasons)
 
 
 def _cash(book: BacktestResult) -> dict[str, Any]:
@@ -132,29 +133,28 @@ def _cash(book: BacktestResult) -> dict[str, Any]:
 
 def _years(book: BacktestResult, hold: BacktestResult) -> list[dict[str, Any]]:
     by_year = {name: _compounded(b.returns, "Y") for name, b in (("strategy", book), ("buy_and_hold", hold))}
-    bars = book.returns.groupby(_periods(book.returns, "Y")).size()
+    bars = _periods(book.returns, "Y")
     return [
-        {"year": int(str(period)), "bars": int(bars[period]), **_row(by_year, period)}
-        for period in by_year["strategy"].index
+        {"year": int(str(period)), "bars": int((bars == period).sum()), **_row(by_year, period)}
+        for period in by_year["strategy"]
     ]
 
 
 def _months(book: BacktestResult, hold: BacktestResult) -> list[dict[str, Any]]:
     by_month = {name: _compounded(b.returns, "M") for name, b in (("strategy", book), ("buy_and_hold", hold))}
-    return [{"month": str(period), **_row(by_month, period)} for period in by_month["strategy"].index]
+    return [{"month": str(period), **_row(by_month, period)} for period in by_month["strategy"]]
 
 
-def _row(tables: dict[str, pd.Series], period: Any) -> dict[str, Any]:
+def _row(tables: dict[str, dict[Any, float]], period: Any) -> dict[str, Any]:
     return {
-        f"{name} [%]": figure(float(table.get(period, np.nan)), "no bar in this period")
-        for name, table in tables.items()
+        f"{name} [%]": figure(table.get(period), "no bar in this period") for name, table in tables.items()
     }
 
 
-def _compounded(returns: pd.Series, period: str) -> pd.Series:
+def _compounded(returns: pd.Series, period: str) -> dict[Any, float]:
     """Return of each calendar year ("Y") or month ("M") in percent: ∏(1 + r) − 1."""
     grown = (1 + returns).groupby(_periods(returns, period)).prod()
-    return 100 * (grown - 1)
+    return (100 * (grown - 1)).to_dict()
 
 
 def _periods(returns: pd.Series, period: str) -> pd.PeriodIndex:

@@ -93,10 +93,9 @@ def choose_strategy(
     trials = []
     for tried in _candidates(answers, rule):
         result = traded(answers, prices, Strategy(rule, tried, "", fill, cost_bps))
-        sharpe, trades = result.stats["Sharpe"], result.stats["Trades"]
-        trials.append(
-            {"threshold": tried, "Sharpe": None if np.isnan(sharpe) else float(sharpe), "trades": int(trades)}
-        )
+        stats: dict[str, Any] = result.stats.to_dict()
+        sharpe = None if np.isnan(stats["Sharpe"]) else float(stats["Sharpe"])
+        trials.append({"threshold": tried, "Sharpe": sharpe, "trades": int(stats["Trades"])})
     known = [trial for trial in trials if trial["Sharpe"] is not None]
     best = max(known, key=lambda trial: trial["Sharpe"]) if known else trials[0]
     how = (
@@ -111,7 +110,8 @@ def traded(answers: pd.DataFrame, prices: pd.DataFrame, strategy: Strategy) -> B
     """Return what trading on the answers would have earned."""
     exposure = 1.0
     if strategy.rule == "ranks":
-        held: pd.Series | pd.DataFrame = long_short(answers["forecast"], int(answers.attrs["horizon"]))
+        forecast = pd.Series(answers["forecast"].to_numpy(), answers.index)
+        held: pd.Series | pd.DataFrame = long_short(forecast, int(answers.attrs["horizon"]))
         gross = float(np.abs(held.to_numpy()).sum(axis=1).max())
         exposure = len(held.columns) / gross if gross else 1.0
     elif strategy.rule == "classes":
