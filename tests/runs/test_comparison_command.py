@@ -4,17 +4,19 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from workbench.environment import ROOT
-from workbench.runs.comparison import command, results, trial
+from workbench.runs.comparison import command, contest, results, trial
 from workbench.runs.comparison.baselines import NotRun
 from workbench.runs.comparison.command import parse, run_compare
+from workbench.runs.comparison.datasets import load_dataset
 from workbench.runs.comparison.published import published
-from workbench.runs.comparison.results import disagreeing
+from workbench.runs.comparison.results import disagreeing, read_results
 from workbench.runs.comparison.tables import (
     costs_table,
     figures_table,
@@ -25,6 +27,16 @@ from workbench.runs.comparison.tables import (
 )
 
 SMALL = ["--smallest", "--datasets", "closes20", "--models", "zero", "ridge", "lstm", "--seeds", "0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once():
+    """Datasets are loaded once for all these tests: nothing here changes one."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = cache(load_dataset)
+        patch.setattr(contest, "load_dataset", once)
+        patch.setattr(results, "load_dataset", once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +174,18 @@ def test_a_killed_run_is_picked_up_where_it_was(tmp_path: Path):
 
 
 def test_results_of_other_code_data_or_settings_are_told(found: dict[str, Any]):
-    assert disagreeing(found, smallest=True) == []
+    assert disagreeing(found) == []
     found["cells"][0]["code"] = "0" * 64
     found["cells"][1]["data"] = "0" * 64
     found["cells"][2]["model"] = "gone"
-    told = [(each["model"], each["differs"]) for each in disagreeing(found, smallest=True)]
+    told = [(each["model"], each["differs"]) for each in disagreeing(found)]
     assert told == [("zero", ["code"]), ("ridge", ["data"]), ("gone", ["model"])]
+
+
+def test_results_are_read_or_it_is_said_how_they_are_made(done: Path, tmp_path: Path):
+    assert read_results(done / "results.json")["smallest"] is True
+    with pytest.raises(FileNotFoundError, match="python3 -m workbench compare"):
+        read_results(tmp_path / "results.json")
 
 
 def test_a_misspelt_model_starts_nothing(tmp_path: Path, capsys):

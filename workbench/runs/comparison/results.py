@@ -1,10 +1,12 @@
 """The comparison as one JSON file: cells, models, needs, what was not run, what others published."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ def results_of(
     datasets: Mapping[str, Dataset],
     not_run: Sequence[dict[str, Any]],
     settings: Settings,
-    command: str,
+    told: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Put everything together.
 
@@ -41,8 +43,8 @@ def results_of(
         `dataset`, `model`, `seed` (or None) and `why`.
     settings
         Of all cells.
-    command
-        What was typed.
+    told
+        What else to keep: the `command`, and whether it was the `smallest` form.
     """
     models, needs = [], []
     for name, data in datasets.items():
@@ -55,7 +57,7 @@ def results_of(
             )
             needs += [] if found is None else [{"dataset": name, **found}]
     return {
-        "command": command,
+        **told,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": processor(),
         "python": platform.python_version(),
@@ -70,10 +72,18 @@ def results_of(
     }
 
 
-def disagreeing(results: Mapping[str, Any], smallest: bool = False) -> list[dict[str, Any]]:
+def read_results(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return what a results file holds, or say how one is made."""
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no {file}. Make one with: python3 -m workbench compare")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def disagreeing(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the cells of a results file whose hashes the data and code at hand no longer give."""
     settings, changed = Settings(**results["settings"]), []
-    datasets = {name: load_dataset(name, smallest) for name in results["datasets"]}
+    datasets = {name: load_dataset(name, results["smallest"]) for name in results["datasets"]}
     for record in results["cells"]:
         try:
             now = cell_of(datasets[record["dataset"]], record["model"], record["seed"], settings)
