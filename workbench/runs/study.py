@@ -82,7 +82,7 @@ def _threshold(text: str) -> float:
     return _number(text, "a threshold from 0 on", 0, float("inf"))
 
 
-def _number(text: str, wanted: str, least: float, below: float) -> float:
+def _number(text: str, wanted: str, least: float | int, below: float | int) -> float:
     try:
         value = float(text)
     except ValueError:
