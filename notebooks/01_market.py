@@ -106,6 +106,17 @@ print("past unchanged:", before.iloc[:middle].equals(after.iloc[:middle]))
 print("future changed:", not before.iloc[middle:].equals(after.iloc[middle:]))
 
 # %% [markdown]
+# Two sets of columns that quant finance compares models on come along, and must pass the same test: `alpha158`,
+# figures of trailing windows of 5 to 60 bars, and `alpha360`, the last 60 bars as they are, against today's close.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for make in (wb.alpha158, wb.alpha360):
+    before, after = make(prices), make(altered)
+    same = before.iloc[:middle].equals(after.iloc[:middle])
+    print(f"{make.__name__}: {before.shape[1]} columns, past unchanged: {same}")
+
+# %% [markdown]
 # ## Labels, windows and the cut
 #
 # A window ends at the bar on which a decision is taken. Its label is the move of the next `HORIZON` bars: a buy

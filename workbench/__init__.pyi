@@ -7,6 +7,8 @@ from .explainers.null import uniform_maps as uniform_maps
 from .explainers.regimes import attention_regime as attention_regime
 from .explainers.regimes import temporal_importance as temporal_importance
 from .explainers.rollouts import rollout as rollout
+from .features.alpha158 import alpha158 as alpha158
+from .features.alpha360 import alpha360 as alpha360
 from .features.indicators import indicators as indicators
 from .features.indicators import make_features as make_features
 from .features.labels import forward_return as forward_return

@@ -96,7 +96,7 @@ def alpha158(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.D
     values = np.empty((len(prices), len(wanted)), dtype=np.float32)
     for rows in rows_by_ticker(prices):
         values[rows] = _table(fields.rows(rows), [names[name] for name in wanted])
-    features = pd.DataFrame(values, index=prices.index, columns=wanted)
+    features = pd.DataFrame(values, index=prices.index, columns=wanted, copy=False)
     features.attrs = {**prices.attrs, "features": fields.told("alpha158", needs)}
     return features
 

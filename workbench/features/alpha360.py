@@ -61,7 +61,7 @@ def alpha360(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.D
             field, lag = parts[name]
             divisor = of["volume"] + EPSILON if field == "volume" else of["close"]
             values[rows[lag:], place] = of[field][: max(len(rows) - lag, 0)] / divisor[lag:]
-    features = pd.DataFrame(values, index=prices.index, columns=wanted)
+    features = pd.DataFrame(values, index=prices.index, columns=wanted, copy=False)
     features.attrs = {**prices.attrs, "features": fields.told("alpha360", needs)}
     return features
 
@@ -110,7 +110,7 @@ def alpha360_bars(prices: pd.DataFrame, columns: Iterable[str] | None = None) ->
         of = fields.rows(rows)
         for place, name in enumerate(wanted):
             values[rows, place] = _traded(of["volume"]) if parts[name] == "volume" else of[parts[name]]
-    features = pd.DataFrame(values, index=prices.index, columns=wanted)
+    features = pd.DataFrame(values, index=prices.index, columns=wanted, copy=False)
     features.attrs = {**prices.attrs, "features": fields.told("alpha360_bars", needs)}
     return features
 
