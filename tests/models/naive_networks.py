@@ -23,6 +23,16 @@ def dead(model, x):
     return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 
+def gradients_are_right(model, x):
+    """Compare the gradients by input and by every weight with differences (float64)."""
+    names, weights = zip(*model.named_parameters(), strict=True)
+
+    def answer(x, *weights):
+        return torch.func.functional_call(model, dict(zip(names, weights, strict=True)), x)
+
+    return torch.autograd.gradcheck(answer, (x.requires_grad_(), *weights), fast_mode=True)
+
+
 def sigmoid(x):
     return 1 / (1 + torch.exp(-x))
 

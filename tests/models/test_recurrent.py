@@ -1,6 +1,6 @@
 import pytest
 import torch
-from naive_networks import DOUBLE, SINGLE, dead, double_windows, gru_states, lstm_states
+from naive_networks import DOUBLE, SINGLE, dead, double_windows, gradients_are_right, gru_states, lstm_states
 from torch import nn
 
 from workbench.models.recurrent import GRUModel, LSTMModel, stacked
@@ -48,7 +48,7 @@ def test_the_layers_agree_with_pytorchs_cells(name):
 @each
 def test_gradients_are_right_and_reach_every_weight(name):
     model = network(name, n_layers=2)
-    assert torch.autograd.gradcheck(model, windows(2, 4).requires_grad_())
+    assert gradients_are_right(model, windows(2, 4))
     assert dead(model, windows()) == []
 
 
@@ -80,6 +80,12 @@ def test_dropout_works_while_training_only(name, n_layers):
     assert not torch.equal(model(windows()), model(windows()))
     model.eval()
     assert torch.equal(model(windows()), model(windows()))
+
+
+@each
+@pytest.mark.parametrize(("n_layers", "between"), [(1, 0.0), (2, 0.5)])
+def test_dropout_works_between_the_layers_too(name, n_layers, between):
+    assert getattr(network(name, n_layers=n_layers, dropout=0.5), name).dropout == between
 
 
 @each
