@@ -1,22 +1,15 @@
 """Networks: their modules in the order they ran, with shapes, parameters and operations."""
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, Protocol, runtime_checkable
-
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from workbench.plots.modulerows import Block, Row, rows_of
 from workbench.plots.panels import one
 from workbench.plots.style import DISTINCT, named, palette, rgb, titled
 
 _WIDTH, _ROW = 9.0, 0.26  # inches
 _LEFT, _NUMBERS = 60.0, ((70.0, 79.0), (90.0, 99.0))  # where modules end, and the bars, in percent
 _INDENT = 1.6
-_UNDRAWN = ("Dropout", "Identity")
-_CONTAINERS = ("ModuleList", "ModuleDict")
 _FAMILIES = (  # words in a class's name, and the colour of its stripe
     (("attention",), DISTINCT[1]),
     (("lstm", "gru", "rnn"), DISTINCT[2]),
@@ -25,62 +18,6 @@ _FAMILIES = (  # words in a class's name, and the colour of its stripe
     (("norm", "scaling"), DISTINCT[4]),
 )
 _OTHER = "#8c8c8c"
-
-
-@runtime_checkable
-class Block(Protocol):
-    """What is read of a module: `workbench.models.summary.Block` is one."""
-
-    @property
-    def name(self) -> str:
-        """Its own name."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """Its class."""
-        ...
-
-    @property
-    def inputs(self) -> tuple[int, ...] | None:
-        """Shape of what went in."""
-        ...
-
-    @property
-    def output(self) -> tuple[int, ...] | None:
-        """Shape of what came out; None if it was not called."""
-        ...
-
-    @property
-    def parameters(self) -> int:
-        """Numbers in it and inside it."""
-        ...
-
-    @property
-    def flops(self) -> int:
-        """Operations in it and inside it."""
-        ...
-
-    @property
-    def turn(self) -> int:
-        """Its place in the order in which modules ran, 0 if it was not called."""
-        ...
-
-    @property
-    def blocks(self) -> Sequence["Block"]:
-        """The modules inside it."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One line: a module, or several alike. `inside` counts the rows of what it encloses."""
-
-    block: Block
-    label: str
-    depth: int
-    times: int
-    inside: int
 
 
 def architecture(block: Block, ax: Axes | None = None, rows: int = 44) -> Axes:
@@ -113,8 +50,8 @@ def architecture(block: Block, ax: Axes | None = None, rows: int = 44) -> Axes:
         raise ValueError(
             f"block must be a model as it ran. {block.kind} was not called: pass study(…).architecture."
         )
-    deepest = max(depth for depth in range(1, 20) if depth == 1 or len(_rows(block, depth)) <= rows)
-    lines = _rows(block, deepest)
+    deepest = max(depth for depth in range(1, 20) if depth == 1 or len(rows_of(block, depth)) <= rows)
+    lines = rows_of(block, deepest)
     ax = one(ax, (_WIDTH, _ROW * (len(lines) + 6)))
     ax.set_axis_off()
     ax.set_xticks([])
@@ -130,55 +67,6 @@ def architecture(block: Block, ax: Axes | None = None, rows: int = 44) -> Axes:
     return ax
 
 
-def _rows(block: Block, deepest: int) -> list[_Row]:
-    return [row for group in _groups(block) for row in _lines(group, 0, 1, deepest)]
-
-
-def _lines(group: list[tuple[str, Block]], depth: int, times: int, deepest: int) -> Iterator[_Row]:
-    """Yield the row of modules that are alike, and the rows inside the first of them."""
-    (first, block), count = group[0], len(group)
-    label = first if count == 1 else f"{first} … {group[-1][0].rpartition('.')[2]}"
-    within = depth + 1 < deepest
-    inside = (
-        [row for g in _groups(block) for row in _lines(g, depth + 1, times * count, deepest)]
-        if within
-        else []
-    )
-    yield _Row(block, label, depth, times * count, len(inside))
-    yield from inside
-
-
-def _groups(block: Block) -> list[list[tuple[str, Block]]]:
-    """Return the modules inside a block in the order they ran, neighbours that are alike together."""
-    inside = sorted(_opened(block), key=lambda found: _turn(found[1]))
-    return [list(group) for _, group in groupby(inside, key=_likeness)]
-
-
-def _likeness(found: tuple[str, Block]) -> tuple[Any, ...]:
-    """What numbered modules share if one can stand for them all; other names stand for themselves."""
-    label, block = found
-    before, _, last = label.rpartition(".")
-    return (before, _signature(block)) if last.isdecimal() else (label,)
-
-
-def _opened(block: Block, before: str = "") -> Iterator[tuple[str, Block]]:
-    """Yield the modules inside, those of lists and dicts in the place of these, without dropout."""
-    for inner in block.blocks:
-        if inner.kind in _CONTAINERS:
-            yield from _opened(inner, f"{before}{inner.name}.")
-        elif inner.kind not in _UNDRAWN:
-            yield f"{before}{inner.name}", inner
-
-
-def _turn(block: Block) -> float | int:
-    return min([block.turn or math.inf, *map(_turn, block.blocks)])
-
-
-def _signature(block: Block) -> tuple[Any, ...]:
-    inside = tuple((name, _signature(inner)) for name, inner in _opened(block))
-    return block.kind, block.inputs, block.output, block.parameters, block.flops, inside
-
-
 def _draw_heads(ax: Axes) -> None:
     heads = [(0.0, "modules, in the order they ran", "left"), (_LEFT - 0.8, "output", "right")]
     heads += [(_NUMBERS[0][0] - 0.8, "parameters", "right"), (_NUMBERS[1][0] - 0.8, "operations", "right")]
@@ -191,7 +79,7 @@ def _draw_end(ax: Axes, place: float | int, label: str, shape: tuple[int, ...]) 
     ax.text(_LEFT - 0.8, place + 0.05, _times(shape), ha="right", va="center", fontsize="small")
 
 
-def _draw_row(ax: Axes, place: int, row: _Row, whole: Block) -> None:
+def _draw_row(ax: Axes, place: int, row: Row, whole: Block) -> None:
     colours, left = palette(), _INDENT * row.depth
     called = row.block.output is not None
     box = Rectangle(

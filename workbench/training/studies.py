@@ -78,28 +78,32 @@ def study(
     chosen = TrainingOptions.of({**options, "progress": False, "checkpoint": None, "callbacks": ()})
     job = _job(model, train, valid, seed, chosen)
     with turn(model), untouched(model, weights=True):
-        if _unfitted(model):
-            take_statistics(model, job.train)
-        x = _batch(model, job)
-        summary = summarize(model, x)
-        reach = measure_reach(model, x[:: _stride(x, job)], seed)
-        with torch.no_grad():
-            check_output(model.eval()(x), len(x), job.train)
-        taken = take_steps(model, job, steps) if steps and summary.trainable else None
-    samples = _samples(job, valid is not None, summary)
+        summary, reach, taken = _look(model, job, steps)
     found = Study(
         name=getattr(getattr(model, "spec", None), "name", "") or type(model).__name__,
         weights=_weights(model, summary, taken),
         operations=_operations(summary),
         field=_field(train, summary, reach),
         maps=Maps(summary.batch, summary.map_bytes, summary.maps),
-        samples=samples,
+        samples=_samples(job, valid is not None, summary),
         rows=account_rows(train, valid),
         step=taken,
         layers=_layers(model, summary, taken),
         architecture=summary.root,
     )
     return replace(found, remarks=remarks_on(found))
+
+
+def _look(model: nn.Module, job: Job, steps: int) -> tuple[Summary, Reach, Steps | None]:
+    """Run the model forward, backward, and through steps of training, which change it."""
+    if _unfitted(model):
+        take_statistics(model, job.train)
+    x = _batch(model, job)
+    summary = summarize(model, x)
+    reach = measure_reach(model, x[:: _stride(x, job)], job.seed)
+    with torch.no_grad():
+        check_output(model.eval()(x), len(x), job.train)
+    return summary, reach, take_steps(model, job, steps) if steps and summary.trainable else None
 
 
 def _job(model: nn.Module, train: Windows, valid: Windows | None, seed: int, chosen: TrainingOptions) -> Job:
