@@ -5,6 +5,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def contestants() -> list[str]:
 
 
 def contest(
-    asked: Asked, folder: Path, tell: Callable[[str], object] = lambda line: None, command: str = ""
+    asked: Asked, folder: str | PathLike[str], tell: Callable[[str], object] | None = None, command: str = ""
 ) -> dict[str, Any]:
     """Run the cells that are missing and write `results.json`.
 
@@ -76,7 +77,7 @@ def contest(
     folder
         Where cells and results are kept. Results hold whatever is there of the same data, settings and code.
     tell
-        Called with a line a cell.
+        Called with a line a cell, if given.
     command
         What was typed, to be kept with the results.
 
@@ -85,11 +86,11 @@ def contest(
     dict
         What `results.json` holds; cells that could not run are in `not_run`, with the reason.
     """
-    before = torch.get_num_threads()
+    before, folder = torch.get_num_threads(), Path(folder)
     torch.set_num_threads(1)
     try:
         datasets = {name: load_dataset(name, asked.smallest) for name in asked.datasets}
-        missing = run_cells(datasets, asked, folder, tell)
+        missing = run_cells(datasets, asked, folder, tell or _say_nothing)
     finally:
         torch.set_num_threads(before)
     left = [name for name in contestants() if name not in asked.names]
@@ -147,6 +148,10 @@ def _tried(cell: Cell, data: Dataset, settings: Settings, folder: Path) -> str:
 def _missing(cell: Cell, why: str) -> dict[str, Any]:
     which = {"dataset": cell.dataset, "model": cell.model, "seed": cell.seed}
     return {**which, "why": why.removeprefix("not run: "), "failed": why.startswith("failed: ")}
+
+
+def _say_nothing(line: str) -> None:
+    """Keep it to oneself."""
 
 
 def _import_all() -> None:
