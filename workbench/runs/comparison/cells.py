@@ -35,7 +35,7 @@ class Settings:
         Samples of the bootstrap.
     """
 
-    epochs: int = 8
+    epochs: int = 6
     batch: int = 256
     lr: float = 1e-3
     cost_bps: float = 5.0

@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--datasets", nargs="+", default=list(DATASETS), choices=DATASETS, metavar="NAME",
         help="closes20, twenty stocks' closes; ohlcv5, five stocks with open to volume (both)",
     )  # fmt: skip
-    add("--epochs", type=_count, default=None, help="passes over the training windows (8)")
+    add("--epochs", type=_count, default=None, help="passes over the training windows (6)")
     add("--out", type=Path, default=None, metavar="FOLDER", help="where results go (runs/comparison)")
     add("--smallest", action="store_true", help="a few months, one epoch: to see that it works")
     return parser.parse_args(arguments)

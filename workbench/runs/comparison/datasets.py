@@ -53,7 +53,7 @@ class Recipe:
 
 RECIPES = {
     "closes20": Recipe(
-        "twenty US stocks, closes only, and their sectors", "sample20", "2001", "2013-07", "2016", "2022"
+        "twenty US stocks, closes only, and their sectors", "sample20", "2006", "2013-07", "2016", "2022"
     ),
     "ohlcv5": Recipe(
         "AAPL, GOOG, IBM, MSFT and FB, open to volume",
@@ -62,7 +62,7 @@ RECIPES = {
         "2008-07",
         "2010",
         "2013",
-        step=1,
+        step=2,
         twenty=True,
     ),
 }
