@@ -1,4 +1,7 @@
-"""Every method, on every network of the registry and every mistake that is made in asking."""
+"""Every method, on every network of the registry and every mistake that is made in asking.
+
+What is inside of some models only is in test_inside.
+"""
 
 import re
 from dataclasses import replace
@@ -10,10 +13,13 @@ import torch
 from torch import nn
 
 from workbench.explainers.explanation import explain
-from workbench.explainers.methods import METHODS
+from workbench.explainers.methods import METHODS as ALL
 from workbench.models.registry import NETWORKS, build_model
 from workbench.training.prediction import predict
 
+METHODS = {name: method for name, method in ALL.items() if not method.inside}
+ALONE = [name for name, network in NETWORKS.items() if not network.needs and not network.cross_sectional]
+TOGETHER = [name for name, network in NETWORKS.items() if not network.needs and network.cross_sectional]
 SMALL = {
     "transformer": {"d_model": 8, "n_heads": 2, "n_layers": 3, "d_ff": 8},
     "lstm": {"hidden_size": 8},
@@ -56,7 +62,7 @@ def forecasts(few):
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_explains_every_network_or_says_in_one_line_why_not(few, forecasts, method, name, task):
     windows, known = few if task == "classification" else forecasts, METHODS[method]
@@ -88,6 +94,15 @@ def test_every_method_explains_every_network_or_says_in_one_line_why_not(few, fo
     assert method in repr(why)
     if known.targets:
         assert why.target == ("forecast" if task == "regression" else "likeliest class")
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_reads_a_day_together_is_explained_by_no_method_of_one_window(panel, method, name):
+    with pytest.raises(
+        ValueError, match=rf"^{method} takes each window alone.* because .*neighbours, or of HIST"
+    ):
+        asked(network(name, panel), panel, method)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,7 +16,8 @@ def wants_beyond(method: Method, options: dict[str, Any]) -> bool:
     if not isinstance(wanted, bool):
         raise ValueError(f"{OPTION} is True or False; got {wanted!r}")
     # Of one answer attention counts by its gradient, of which an even model has none; ranks are of a map.
-    if wanted and (not method.needs_attention or method.targets or options.get("discard")):
+    of_attention = method.needs_attention or method.over == "asset"
+    if wanted and (not of_attention or method.targets or options.get("discard")):
         raise ValueError(_refusal(method.name, options))
     return wanted
 

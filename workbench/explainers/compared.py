@@ -135,6 +135,8 @@ class Comparison:
 
 
 def _stacked(explanations: Mapping[str, Explanation]) -> np.ndarray:
+    for each in explanations.values():
+        each.check_by_bar("a comparison of methods")
     return np.stack([by_bar(each.scores) for each in explanations.values()])
 
 

@@ -8,11 +8,13 @@ from torch import nn
 
 from workbench.explainers.compared import Comparison
 from workbench.explainers.explanation import Explanation, explain
+from workbench.explainers.inside import NotInside
 from workbench.explainers.methods import METHODS, method_of
 from workbench.explainers.options import BadOption
 from workbench.explainers.targets import Target
 from workbench.explainers.watching import Cancelled, Watch
 from workbench.features.windows import Windows
+from workbench.training.days import is_cross_sectional
 
 __all__ = ["Comparison", "compare"]
 
@@ -32,7 +34,8 @@ def compare(
     model, windows
         As for `explain`.
     methods
-        "quick": those that `list_methods()` does not call slow. "all" of them. Names, or a mapping from names
+        "quick": those with scores by bar that `list_methods()` does not call slow; what is inside of some
+        models is left out of others. "all" of them, slow or not. Names, or a mapping from names
         of your own to theirs, by which a method can take part twice: {"mean": "rollout", "max": "rollout"}.
     target
         As for `explain`; asked of the methods that explain one answer. The others explain the whole answer.
@@ -52,7 +55,7 @@ def compare(
     ------
     ValueError
         If a method, a target, or an option or a name in `options` is unknown or out of range, no windows are
-        given, or every method refuses them.
+        given, a method named has no scores by bar, or every method refuses them.
     Cancelled
         If `watch` was told to stop.
 
@@ -85,11 +88,22 @@ def compare(
             )
         except (BadOption, Cancelled):
             raise
+        except NotInside as error:
+            if not isinstance(methods, str):  # it was asked for by name
+                refused[name] = " ".join(str(error).split())
+            watch.report((i + 1) * len(windows), total)
+            continue
         except (ValueError, RuntimeError) as error:  # of the method, or of the model that runs under it
             refused[name] = " ".join(str(error).split())
             watch.report((i + 1) * len(windows), total)
             continue
         seconds[name] = perf_counter() - start
+    if not found and is_cross_sectional(model):
+        raise ValueError(
+            f"no two methods can be compared on {type(model).__name__} because it reads the stocks of a day "
+            "together, and methods by bar take each window alone: explain(model, windows, 'neighbours') says "
+            "which stocks an answer draws on"
+        )
     if not found:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in refused.items())
         raise ValueError(f"no method could explain {type(model).__name__} on these windows:\n{reasons}")
@@ -99,9 +113,9 @@ def compare(
 def _chosen(methods: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     """Return the methods' names by the names they go by here."""
     if methods == "all":
-        return {name: name for name in METHODS}
+        return {name: name for name in METHODS if METHODS[name].axes[0] == "time"}
     if methods == "quick":
-        return {name: name for name, method in METHODS.items() if not method.slow}
+        return {name: name for name in _chosen("all") if not METHODS[name].slow}
     if isinstance(methods, str):
         raise ValueError(f"methods is 'quick', 'all' or a list such as ['rollout', 'lime']. Got {methods!r}.")
     named = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods}
@@ -117,6 +131,13 @@ def _check(
     windows: Windows, chosen: dict[str, str], target: str | None, options: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Raise ValueError for a mistake of the caller, which is no method's reason to refuse."""
+    astray = [name for name, method in chosen.items() if method_of(method, None).axes[0] != "time"]
+    if astray:
+        axes = " and ".join(METHODS[chosen[astray[0]]].axes)
+        raise ValueError(
+            f"methods are compared by bar, and {chosen[astray[0]]} is by {axes}: leave it out, and "
+            "explain by it alone"
+        )
     taking = [name for name, method in chosen.items() if method_of(method, None).targets]
     if len(windows) == 0:
         raise ValueError("there are no windows to explain; choose dates that the windows cover")

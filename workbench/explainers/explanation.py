@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import nn
 
 from workbench.explainers.beyond import OPTION, beyond_null, wants_beyond
-from workbench.explainers.methods import Question, method_of
+from workbench.explainers.methods import Question, check_suits, method_of
 from workbench.explainers.watching import Watch
 from workbench.features.windows import Windows
 from workbench.training.prediction import frame_of
@@ -24,8 +24,9 @@ class Explanation:
     Attributes
     ----------
     scores
-        (window, time), oldest bar first, or (window, time, feature): shares of the answer that sum to one, or
-        signed pushes, as `list_methods()` says of the method. Against their null, differences of shares.
+        (window, time), oldest bar first, or (window, time, feature), or by what `axes` names: shares of the
+        answer that sum to one, or signed pushes, as `list_methods()` says of the method. Against their null,
+        differences of shares.
     method
         The method's name.
     target
@@ -49,12 +50,17 @@ class Explanation:
     trust
         The measured faithfulness, or None when it was not measured.
     options
-        How the method was called, and what it says besides: a Series has one value a window.
+        How the method was called, and what it says besides: a Series has one value a window, a frame a row.
     provenance
         Of the prices: made-up ones are named wherever this is shown.
+    axes
+        What the scores of a window have a number for each of: ("time",), ("time", "feature"), or what else a
+        model is made of, as ("module",).
+    axis_labels
+        Names along each axis that has any, such as the features, the tickers of "asset".
     """
 
-    scores: Float[np.ndarray, "window time"] | Float[np.ndarray, "window time feature"]
+    scores: Float[np.ndarray, "window ..."]
     method: str
     target: str
     dates: pd.DatetimeIndex
@@ -62,10 +68,19 @@ class Explanation:
     feature_names: tuple[str, ...]
     predictions: pd.DataFrame
     change: Float[np.ndarray, " window"] | None = None
-    null: Float[np.ndarray, " time"] | Float[np.ndarray, "window time"] | None = None
+    null: Float[np.ndarray, "..."] | None = None
     trust: object | None = None
     options: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    axes: tuple[str, ...] = ()
+    axis_labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.axes:
+            object.__setattr__(self, "axes", ("time", "feature")[: self.scores.ndim - 1])
+        if "feature" in self.axes and "feature" not in self.axis_labels:
+            labels = {**self.axis_labels, "feature": tuple(self.feature_names)}
+            object.__setattr__(self, "axis_labels", labels)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -117,6 +132,14 @@ class Explanation:
         gap, change = float(np.abs(self.gap).max()), float(np.abs(self.change).max())
         return gap / change if change else np.inf * gap if gap else 0.0
 
+    def check_by_bar(self, what: str) -> None:
+        """Raise ValueError, in words that begin with what is asked for, unless scores are by bar."""
+        if self.axes[0] != "time":
+            raise ValueError(
+                f"{what} is about bars, and the scores of {self.method} are by {' and '.join(self.axes)}: "
+                "draw them with plots.shares_over_time, or explain by another method"
+            )
+
     @property
     def against_null(self) -> bool:
         """Whether the null was taken off the scores: they are differences, which sum to zero."""
@@ -135,13 +158,13 @@ class Explanation:
 
 def _cut(value: Any, rows: Any) -> Any:
     """Return an option of some windows, where it has a value for each."""
-    return value.iloc[rows] if isinstance(value, pd.Series) else value
+    return value.iloc[rows] if isinstance(value, pd.Series | pd.DataFrame) else value
 
 
 def _indexed(options: dict[str, Any], index: pd.Index) -> dict[str, Any]:
     """Index what has a value a window as predictions are: by date, in a panel by date and ticker."""
     return {
-        name: value.set_axis(index) if isinstance(value, pd.Series) else value
+        name: value.set_axis(index) if isinstance(value, pd.Series | pd.DataFrame) else value
         for name, value in options.items()
     }
 
@@ -197,6 +220,11 @@ def explain(
         `baseline`, `seed`); exact where the samples suffice for every coalition. `lime`: slopes of a linear
         model fitted near the window (the same options, `width=0.25`, `ridge=0`). `occlusion`: what is lost
         without a part (`parts="bars"`, `baseline`).
+
+        What one model holds, and others refuse: `decomposition` of an ALSTM's answer by bar, `modules` and
+        `concepts` of HIST, `neighbours` (which stocks of the day; `fusion` and `residual` of the rollout of
+        an AssetTransformer), `frequencies` of an SFM (`over_time=False`), `routing` of TRA, `masks` of TabNet
+        (`step`, None for all).
     target
         What to explain, for methods that explain one answer: a class; the lead of one over another, as
         "buy-sell"; "forecast"; or None, the class each window's prediction chose.
@@ -220,7 +248,8 @@ def explain(
         If `model` is no module, or `windows` are no Windows.
     ValueError
         If the method, target or an option is unknown, the windows are empty or hold NaN, the model has no
-        attention, attends over something other than the bars, or cannot be differentiated.
+        attention, attends over something other than the bars, cannot be differentiated, or reads the stocks
+        of a day together, which methods that take each window alone refuse.
     Cancelled
         If `watch` was told to stop.
 
@@ -235,6 +264,11 @@ def explain(
     read where the answer is, at the last bar or as the mean over the bars a model pools
     (`options["read"]` says which), without the identity that it began with. `options["total"]` has what the
     shares are of.
+
+    A model that is `cross_sectional` is explained day by day, the windows of one decision date together: hand
+    over all stocks of a day. Decomposition and modules are additive with the answer's bias as baseline.
+    `options["weights"]` of a decomposition are the attention weights beside it, a row a window.
+    `options["warning"]` of neighbours says where all stocks rank each other alike, as in GATs of version 1.
 
     Gradient × input says what a small change would do, and takes a window's answer to depend on that window
     alone. Where a network is saturated it shows little, however much the answer hangs on the value.
@@ -258,6 +292,7 @@ def explain(
     chosen = method_of(method, target)
     beyond = wants_beyond(chosen, options)
     _check_asked(model, windows)
+    check_suits(chosen, model)
     watch = Watch() if watch is None else watch
     watch.report(0, len(windows))
     with turn(model, lambda: watch.check(0, len(windows))), using_threads(threads):
@@ -276,4 +311,6 @@ def explain(
         change=found.change,
         options=_indexed(found.options or {}, predictions.index),
         provenance=dict(windows.provenance),
+        axes=found.axes or chosen.axes,
+        axis_labels=found.axis_labels or {},
     )

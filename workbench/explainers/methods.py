@@ -3,25 +3,31 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from torch import nn
 
 from workbench.explainers.attention_pass import ATTENTION
 from workbench.explainers.attributions import ATTRIBUTIONS
 from workbench.explainers.batches import rollout_pass
+from workbench.explainers.decompositions import DECOMPOSITIONS
 from workbench.explainers.flow_pass import FLOW
 from workbench.explainers.gradients import gradient_pass
+from workbench.explainers.holdings import HOLDINGS
+from workbench.explainers.neighbours import NEIGHBOURS
 from workbench.explainers.options import BadOption, check_position, chosen
 from workbench.explainers.perturbations import PERTURBATIONS
 from workbench.explainers.questions import Method, Question, Scored
 from workbench.explainers.rollouts import RolloutOptions
 from workbench.explainers.values import VALUES
 from workbench.models.registry import one_of
+from workbench.training.days import is_cross_sectional
 
 __all__ = ["METHODS", "Method", "Question", "Scored", "list_methods", "method_of"]
 
 
 def list_methods() -> pd.DataFrame:
     """Return what `explain` knows, by name: what each says, and what it needs and gives."""
-    columns = ["label", "what", "needs_attention", "targets", "by_feature", "signed", "slow"]
+    columns = ["label", "what", "axes", "needs_attention", "targets", "by_feature", "signed", "slow"]
+    columns += ["inside", "cross_sectional"]
     rows = {name: [getattr(method, column) for column in columns] for name, method in METHODS.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
 
@@ -38,6 +44,16 @@ def method_of(name: str, target: str | None) -> Method:
             f"leave out target, or choose a method that explains a class: {able}"
         )
     return method
+
+
+def check_suits(method: Method, model: nn.Module) -> None:
+    """Raise ValueError if the method takes each window alone and the model reads several together."""
+    if is_cross_sectional(model) and not method.cross_sectional:
+        raise ValueError(
+            f"{method.name} takes each window alone, and {type(model).__name__} cannot be explained so "
+            "because the answers of a day hang together: ask for its neighbours, or of HIST for modules and "
+            "concepts"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,9 @@ FAMILIES: tuple[tuple[Method, ...], ...] = (
     VALUES,
     ATTRIBUTIONS,
     PERTURBATIONS,
+    DECOMPOSITIONS,
+    NEIGHBOURS,
+    HOLDINGS,
 )  # in the order a menu shows them
 
 METHODS: dict[str, Method] = {method.name: method for family in FAMILIES for method in family}

@@ -27,12 +27,14 @@ class Question:
 class Scored:
     """What a method answers: the fields of `Explanation` that depend on it, and the model's raw outputs."""
 
-    scores: Float[np.ndarray, "window time"] | Float[np.ndarray, "window time feature"]
+    scores: Float[np.ndarray, "window ..."]
     outputs: Float[Tensor, "window output"]
     target: str
     null: Float[np.ndarray, "..."] | None = None
     options: dict[str, Any] | None = None
     change: Float[np.ndarray, " window"] | None = None
+    axes: tuple[str, ...] | None = None  # where they are not the method's
+    axis_labels: dict[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ class Method:
     slow
         It takes many times what a prediction does: many passes of the model a window, or work after one, as
         flow does. "quick" comparisons leave it out.
+    over
+        What its scores are over where these are not bars, such as "module"; None for bars.
+    inside
+        Name of the part of a model that it shows (see `inside.parts_of`), and without which it refuses; empty
+        for methods that ask for no such thing.
+    cross_sectional
+        It explains models that read the stocks of a day together; others take each window alone.
     """
 
     name: str
@@ -67,3 +76,13 @@ class Method:
     by_feature: bool
     signed: bool
     slow: bool = False
+    over: str | None = None
+    inside: str = ""
+    cross_sectional: bool = False
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """What its scores have a number for each of, window by window."""
+        if self.over is not None:
+            return (self.over,)
+        return ("time", "feature") if self.by_feature else ("time",)

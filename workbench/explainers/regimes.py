@@ -27,8 +27,9 @@ def temporal_importance(explanation: Explanation, dates: pd.DatetimeIndex | None
     Raises
     ------
     ValueError
-        If dates are given for several windows, or are not one a bar.
+        If dates are given for several windows, or are not one a bar, or scores are not by bar.
     """
+    explanation.check_by_bar("temporal importance")
     scores = _by_bar(explanation.scores)
     time = scores.shape[1]
     if dates is None:
@@ -83,6 +84,7 @@ def attention_regime(
             f"these scores of {explanation.method} are less their null already, and the verdict is a share "
             "over the null's: explain without against_null"
         )
+    explanation.check_by_bar("a regime of looking")
     if explanation.null is None:
         raise ValueError(
             f"{explanation.method} comes without a null, and recency alone says nothing of a model; "

@@ -24,7 +24,8 @@ def sparsemax(z: Float[Tensor, "batch value"]) -> Float[Tensor, "batch value"]:
         ordered = z.sort(dim=1, descending=True).values
         surplus = ordered.cumsum(dim=1) - 1
         counts = torch.arange(1, z.size(1) + 1, device=z.device)
-        size = (counts * ordered > surplus).sum(dim=1, keepdim=True)  # how many get something
+        size = (counts * ordered > surplus).sum(dim=1, keepdim=True)  # how many get something, of NaN none
+        size = size.clamp_min(1)
         chosen = (z > surplus.gather(1, size - 1) / size).to(z.dtype)
     threshold = ((z * chosen).sum(dim=1, keepdim=True) - 1) / chosen.sum(dim=1, keepdim=True)
     return (z - threshold).relu()

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from workbench.plots.barticks import label_bars
 from workbench.plots.panels import stack
-from workbench.plots.style import amounts, array, named, palette, provenance_of, titled
+from workbench.plots.style import amounts, array, check_by_bar, named, palette, provenance_of, titled
 
 _FILLS = {
     "next_open": "filled at the next open",
@@ -193,6 +193,7 @@ def _draw_attention(ax: Axes, explanation: Explained, dates: pd.DatetimeIndex) -
             "explanation must be of shares, which are drawn beside their null here. Got scores less their "
             "null: explain without against_null."
         )
+    check_by_bar(explanation, "attention beneath a backtest")
     share = _recent_by_date(explanation.scores, explanation.dates)
     at = np.flatnonzero(dates.isin(share.index))
     if len(at) == 0:

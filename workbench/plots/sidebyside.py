@@ -14,7 +14,7 @@ from workbench.plots.attributions import trust_line, window_of
 from workbench.plots.barticks import label_bars
 from workbench.plots.candles import check_one_asset, dates_of, draw_prices
 from workbench.plots.panels import null_of, signed_bars, stack
-from workbench.plots.style import array, bars_facts, named, provenance_of, titled
+from workbench.plots.style import array, bars_facts, check_by_bar, named, provenance_of, titled
 
 _PRICE, _STRIP = 2.3, 0.62  # inches
 
@@ -107,13 +107,18 @@ def _scores(explained: Mapping[str, ArrayLike | Explained]) -> dict[str, np.ndar
             "compare(model, windows).at(date) gives them."
         )
     found = {
-        name: _by_bar(each.scores if isinstance(each, Explained) else each, name)
+        name: _by_bar(_checked(each, name) if isinstance(each, Explained) else each, name)
         for name, each in explained.items()
     }
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"all methods must explain the bars of one window. Got {lengths}, bars by method.")
     return found
+
+
+def _checked(explained: Explained, name: str) -> Any:
+    check_by_bar(explained, f"the strip of {name}")
+    return explained.scores
 
 
 def _check_decided(explained: Mapping[str, ArrayLike | Explained], date: pd.Timestamp) -> None:

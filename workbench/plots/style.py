@@ -202,6 +202,15 @@ def holds(frame: pd.DataFrame, column: str) -> bool:
     return column in frame and bool(np.isfinite(frame[column].to_numpy(dtype=float)).any())
 
 
+def check_by_bar(explanation: Any, what: str) -> None:
+    """Raise ValueError, in words that begin with what is drawn, if an explanation is of something else."""
+    axes = getattr(explanation, "axes", ("time",))
+    if axes[0] != "time":
+        raise ValueError(
+            f"{what} is by bar. Got scores by {' and '.join(axes)}: draw them with plots.shares_over_time."
+        )
+
+
 def array(values: Any) -> np.ndarray:
     """Return `values` (array, frame, series, or tensor on any device) as a NumPy array of float64."""
     if hasattr(values, "detach"):

@@ -147,8 +147,8 @@ def attention_by_outcome(
     Raises
     ------
     ValueError
-        If no window is a decision of the backtest, scores are not finite or less their null, or `bars`
-        exceeds the window.
+        If no window is a decision of the backtest, scores are not finite, not by bar or less their null, or
+        `bars` exceeds the window.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1; 2000 resolve p to 0.0005. Got {draws}.")
@@ -156,6 +156,12 @@ def attention_by_outcome(
         raise ValueError(
             "these scores are less their null, which is no share of an answer, and the null is compared with "
             "here anyway: explain without against_null"
+        )
+    axes = getattr(explanation, "axes", ("time",))
+    if axes[0] != "time":
+        raise ValueError(
+            f"attention by outcome is about bars, and these scores are by {' and '.join(axes)}: explain by a "
+            "method that scores bars, such as 'rollout' or 'gradient_x_input'"
         )
     shares = shares_of(explanation.scores)
     n_bars = shares.shape[1]

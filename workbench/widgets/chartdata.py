@@ -46,6 +46,7 @@ def of_prices(explanation: Explanation, prices: pd.DataFrame, dates: pd.Datetime
             f"explanation must be of the prices' one asset, {ticker}. Got windows of {there}. "
             "Explain windows made of these prices."
         )
+    mine.check_by_bar("a price chart")
     lookback = mine.scores.shape[1]
     rows = dates.get_indexer(mine.dates) if dates.tz == mine.dates.tz else np.full(len(mine), -1)
     if (rows < lookback - 1).any():

@@ -10,9 +10,10 @@ from workbench.market.loading import list_tickers
 from workbench.market.sources import SOURCES
 from workbench.models.registry import NETWORKS
 from workbench.training.card import read_card
+from workbench.training.days import is_cross_sectional
 from workbench.training.reopening import bundled_models
 from workbench.widgets.catalogue import SavedModel, saved_models
-from workbench.widgets.subject import GIVEN, Subject
+from workbench.widgets.subject import GIVEN, TOGETHER, Subject
 from workbench.widgets.views import View
 
 VISITOR_SOURCES = ("sample", "sample20", "synthetic")  # bundled, or made on the spot: no network and no file
@@ -141,17 +142,29 @@ def methods(subject: Subject) -> list[dict[str, Any]]:
 
 def disabled(method: Method, subject: Subject) -> str:
     """Return why a method can't be used on this subject, or nothing."""
+    if method.over is not None:
+        return (
+            f"{method.label} is by {method.over}, and this screen is about bars: explain(model, windows, "
+            f"{method.name!r}) says it, and plots.shares_over_time draws it"
+        )
+    if is_cross_sectional(subject.model) and not method.cross_sectional:
+        return f"{method.label} takes each window alone: {TOGETHER.format(subject.kind)}"
+    if method.inside and method.inside not in subject.held_inside:
+        return f"{method.label} is inside of other models: {subject.kind} has nothing of the kind"
     if method.needs_attention and not subject.lens.layers:
         return f"{method.label} needs attention: {subject.lens.why_none}"
     return ""
 
 
 def usable(wanted: str, subject: Subject) -> tuple[str, str]:
-    """Return the method wanted if it can be used, else the first that can, and words on the change."""
+    """Return the method wanted if it can be used, else the first that can, and words on the change.
+
+    Where none can, the one wanted stays: in the place of its scores the page shows why there are none.
+    """
     why = disabled(METHODS[wanted], subject)
     if not why:
         return wanted, ""
     for method in METHODS.values():
         if not disabled(method, subject):
             return method.name, f"{method.label} is shown instead of {METHODS[wanted].label}: {why}"
-    raise ValueError(f"No method can explain this model. {why}")
+    return wanted, f"No method explains this model by bar: {why}"

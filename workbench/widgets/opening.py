@@ -143,6 +143,7 @@ class Library:
             told=conventions(self.view, prices),
             history=self.given.history,
             held=tuple(name or GIVEN for name in tickers_of(self.given.windows)),
+            peers=self.given.windows,
         ).prepared()
 
     def _folder(self, folder: Path) -> Subject:
@@ -214,6 +215,7 @@ class Library:
             history=opened.history,
             folder=Path(folder),
             note=opened.note,
+            peers=opened.windows,
         ).prepared()
 
     def _applied(self, now: Subject, wish: Wish) -> Subject:

@@ -164,7 +164,7 @@ class Stage(anywidget.AnyWidget):
         """Return the traits that describe the subject; `instead` says why another method is shown."""
         subject = self._subject
         no_money = subject.account.why_none
-        words = [subject.foreign, subject.note, instead, no_money and f"No money: {no_money}"]
+        words = [subject.foreign, subject.alone, subject.note, instead, no_money and f"No money: {no_money}"]
         return {
             "source": subject.source,
             "ticker": subject.ticker,

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from workbench.explainers.inside import held_by
 from workbench.features.windows import Windows
 from workbench.models.spec import ModelSpec
+from workbench.training.days import is_cross_sectional
 from workbench.training.history import History
 from workbench.training.prediction import predict
 from workbench.training.turns import turn
@@ -24,6 +26,7 @@ from workbench.widgets.views import View
 
 BARS_A_PASS = 16_384  # of all windows of one forward pass: what long windows may take of memory
 GIVEN = "given"
+TOGETHER = "{} reads the stocks of a day together, so the answer for one hangs on all of them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,8 @@ class Subject:
         What differs from the data of its training, if anything does.
     held
         The tickers that were handed over with it.
+    peers
+        The windows of all those tickers, for a model that reads the stocks of a day together.
     """
 
     model: nn.Module
@@ -89,6 +94,7 @@ class Subject:
     folder: Path | None = None
     note: str = ""
     held: tuple[str, ...] = ()
+    peers: Windows | None = None
 
     def prepared(self) -> "Subject":
         """Compute what every view needs now, rather than when it is first looked at."""
@@ -102,7 +108,11 @@ class Subject:
         """What the model says of every window."""
         batch = max(1, min(256, BARS_A_PASS // self.windows.lookback))
         with turn(self.model):
-            return predict(self.model, self.windows, batch_size=batch)
+            if self.peers is None or not is_cross_sectional(self.model):
+                return predict(self.model, self.windows, batch_size=batch)
+            mine = np.flatnonzero(self.peers.tickers == self.windows.tickers[0])
+            seen = predict(self.model, self.peers).iloc[mine]
+            return seen.droplevel("ticker") if self.peers.is_panel else seen
 
     @cached_property
     def account(self) -> Account:
@@ -129,8 +139,16 @@ class Subject:
     @cached_property
     def lens(self) -> Lens:
         """How the model's attention is looked at."""
+        if is_cross_sectional(self.model):
+            return Lens(why_none=f"{TOGETHER.format(self.kind)}, and no map is of one window alone")
         with turn(self.model):
             return lens_of(self.model, self.windows)
+
+    @cached_property
+    def held_inside(self) -> frozenset[str]:
+        """What the model says of itself, for the methods that show it."""
+        with turn(self.model):
+            return held_by(self.model, self.windows)
 
     @cached_property
     def top(self) -> float:
@@ -207,6 +225,14 @@ class Subject:
         if not self.trained_on or name in self.trained_on:
             return ""
         return f"{self.kind} was trained on {', '.join(self.trained_on[:3])}, not on {name}"
+
+    @property
+    def alone(self) -> str:
+        """Say so where a model that reads the stocks of a day together was given one alone."""
+        seen = self.windows if self.peers is None else self.peers
+        if not is_cross_sectional(self.model) or len(tickers_of(seen)) > 1:
+            return ""
+        return f"{TOGETHER.format(self.kind)}, and here it sees {self.ticker} alone"
 
 
 def conventions(view: View, prices: pd.DataFrame) -> Conventions:
