@@ -114,6 +114,14 @@ def test_a_module_that_was_not_called_is_dashed_and_says_so():
     assert len(dashed) == 1
 
 
+def test_what_no_module_holds_is_told_apart():
+    part = Part("gates", "Linear", 5, 40, 2)
+    said = texts(plots.architecture(Part("SFM", "SFM", 12, 340, 1, blocks=(part,))))
+    assert "outside these modules" in said
+    assert {"7", "300"} <= set(said)
+    assert "outside these modules" not in texts(plots.architecture(model()))
+
+
 def test_bars_are_shares_of_the_whole():
     whole = model()
     ax = plots.architecture(whole)

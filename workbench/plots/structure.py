@@ -51,18 +51,23 @@ def architecture(block: Block, ax: Axes | None = None, rows: int = 44) -> Axes:
             f"block must be a model as it ran. {block.kind} was not called: pass study(…).architecture."
         )
     deepest = max(depth for depth in range(1, 20) if depth == 1 or len(rows_of(block, depth)) <= rows)
-    lines = rows_of(block, deepest)
-    ax = one(ax, (_WIDTH, _ROW * (len(lines) + 6)))
+    lines, outside = rows_of(block, deepest), _outside(block)
+    more = any(outside) and bool(lines)
+    count = len(lines) + more
+    ax = one(ax, (_WIDTH, _ROW * (count + 6)))
     ax.set_axis_off()
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_xlim(0, 100)
-    ax.set_ylim(len(lines) + 1.6, -1.5)
+    ax.set_ylim(count + 1.6, -1.5)
     _draw_heads(ax)
     _draw_end(ax, 0, "windows in", block.inputs)
     for place, row in enumerate(lines, start=1):
         _draw_row(ax, place, row, block)
-    _draw_end(ax, len(lines) + 1, "answers out", block.output)
+    if more:
+        ax.text(1.2, count, "outside these modules", va="center", fontsize="small")
+        _draw_numbers(ax, count, outside, block, group=False)
+    _draw_end(ax, count + 1, "answers out", block.output)
     _title(ax, block)
     return ax
 
@@ -103,14 +108,25 @@ def _draw_row(ax: Axes, place: int, row: Row, whole: Block) -> None:
     ax.text(left + 1.4, place, f"{named(row.label, 22)}  {named(row.block.kind, 26)}{many}", **said)
     shape = _times(row.block.output) if row.block.output is not None else "not called"
     ax.text(_LEFT - 0.8 - 0.4 * row.depth, place, shape, ha="right", **said)
-    for (start, end), value, total in zip(
-        _NUMBERS,
-        (row.block.parameters * row.times, row.block.flops * row.times),
-        (whole.parameters, whole.flops),
-        strict=True,
-    ):
-        _draw_share(ax, place, (start, end), value / total if total else 0.0, row.inside > 0)
-        ax.text(start - 0.8, place, _count(value) if value else "–", ha="right", **said)
+    _draw_numbers(
+        ax, place, (row.block.parameters * row.times, row.block.flops * row.times), whole, row.inside > 0
+    )
+
+
+def _draw_numbers(ax: Axes, place: int, numbers: tuple[int, int], whole: Block, group: bool) -> None:
+    """Write parameters and operations, and draw their shares of the whole."""
+    totals = (whole.parameters, whole.flops)
+    for (start, end), value, total in zip(_NUMBERS, numbers, totals, strict=True):
+        _draw_share(ax, place, (start, end), value / total if total else 0.0, group)
+        text = _count(value) if value else "–"
+        ax.text(start - 0.8, place, text, ha="right", va="center", fontsize="small")
+
+
+def _outside(block: Block) -> tuple[int, int]:
+    """Parameters and operations of a model that lie in none of the modules inside it."""
+    inside = list(zip(*((inner.parameters, inner.flops) for inner in block.blocks), strict=True))
+    parameters, flops = (sum(part) for part in inside) if inside else (0, 0)
+    return max(0, block.parameters - parameters), max(0, block.flops - flops)
 
 
 def _draw_share(ax: Axes, place: int, ends: tuple[float, float], share: float, group: bool) -> None:

@@ -161,7 +161,8 @@ def _lines(study: Study) -> Iterator[tuple[str, str]]:
     dead = f", {weights.without_gradient:,} without gradient" if known else ", gradients not looked at"
     yield "Parameters", f"{weights.total:,}, {weights.trainable:,} trainable{dead}"
     operations = study.operations
-    yield "Operations", f"{_big(operations.window)} a window forward ({_big(operations.batch)} a batch)"
+    plain = f", and {operations.elementwise:,} numbers written elementwise" if operations.elementwise else ""
+    yield "Operations", f"{_big(operations.window)} a window forward; a batch {_big(operations.batch)}{plain}"
     yield "Receptive field", _field(study.field)
     yield "Attention weights", _maps(study.maps)
     valid = "" if samples.valid is None else f", {samples.valid:,} for validation"
@@ -191,7 +192,7 @@ def _maps(maps: Maps) -> str:
     if not maps.maps:
         return "none"
     shapes = {" × ".join(map(str, found.shape)): None for found in maps.maps}
-    return f"{_bytes(maps.bytes)} for a batch of {maps.batch}: {len(maps.maps)} maps, {', '.join(shapes)}"
+    return f"{_bytes(maps.bytes)} for a batch of {maps.batch}: {', '.join(shapes)}"
 
 
 def _time(step: Steps) -> str:

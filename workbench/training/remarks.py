@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["Remark", "remarks_on"]
 
 LOST = 0.05  # of the bars
+BEYOND = 0.1  # of the window
 LARGE = 1 << 30  # bytes of attention weights
 LONG = 3600.0  # seconds of training
 
@@ -64,7 +65,7 @@ def _unreached(study: "Study") -> Iterator[Remark]:
 
 def _field(study: "Study") -> Iterator[Remark]:
     field = study.field
-    if field.formula is not None and field.formula > field.window:
+    if field.formula is not None and field.formula > (1 + BEYOND) * field.window:
         yield Remark(
             "receptive_field/formula",
             field.formula,
