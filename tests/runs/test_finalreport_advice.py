@@ -28,7 +28,8 @@ def report(**changes: Any) -> dict[str, Any]:
             "best_epoch": 4,
             "stopped": "early",
             "options": {"class_weights": "balanced"},
-            "best": {"valid_loss": 0.9},
+            "best": {"valid_loss": 0.9, "train_loss": 0.8},
+            "epochs": [{"train_loss": 0.8}, {"train_loss": 0.7}],
         },
         "configuration": {"classes": ["sell", "hold", "buy"], "study": {"status": "computed", "remarks": []}},
     }
@@ -86,6 +87,8 @@ def test_a_number_out_of_line_is_remarked_on_once(changes: dict[str, Any], about
         {"performance": {"status": "not run", "reason": "no prices"}},
         {"training": {"status": "not run", "reason": "no history"}},
         {"training__best_epoch": 12},  # the last, but it stopped early
+        {"training__best_epoch": 1, "training__epochs": [{"train_loss": 0.8}]},  # the only one
+        {"performance__span": {"years": 2.96}},
         {"training__best": {"valid_loss": math.log(3) - 1e-6}},
         {"training__best": {"valid_loss": 1.1}, "training__options": {"class_weights": None}},
         {"training__best": None},

@@ -102,7 +102,7 @@ def _evidence(report: dict[str, Any]) -> Iterator[Advice]:
         )
         yield _said(report, "/performance/strategy/Trades", text)
     years = _number(report, "/performance/span/years")
-    if years is not None and years < SHORT:
+    if years is not None and round(years, 1) < SHORT:
         text = (
             f"The test covers {years:.1f} years, over which a Sharpe ratio is known to about "
             f"±{1.96 / math.sqrt(years):.1f}. Test on more years."
@@ -118,8 +118,11 @@ def _training(report: dict[str, Any]) -> Iterator[Advice]:
     if best == run and training["stopped"] == "finished":
         text = f"The last of {run} epochs was the best: it was still improving. Give it more epochs."
         yield _said(report, "/training/best_epoch", text)
-    elif best == 1 and run > 1:
-        text = f"The first of {run} epochs was the best: the rest learnt by heart. Lower lr, or regularise."
+    elif best == 1 and training["epochs"][-1]["train_loss"] < training["best"]["train_loss"]:
+        text = (
+            f"The first of {run} epochs was the best, though the training loss went on falling: the rest was "
+            "learnt by heart. Lower lr, or regularise."
+        )
         yield _said(report, "/training/best_epoch", text)
     classes, loss = report["configuration"]["classes"], _number(report, "/training/best/valid_loss")
     balanced = training["options"].get("class_weights") == "balanced"
