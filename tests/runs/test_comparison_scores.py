@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -60,9 +61,9 @@ def test_a_days_common_move_changes_no_correlation():
 
 
 def test_forecasts_that_are_all_alike_have_no_correlation():
-    outcome = panel(np.random.default_rng(0).normal(size=(4, 5)))
-    for constant in (0.0, 0.1):
-        forecast = panel(np.full((4, 5), constant))
+    for constant, stocks in itertools.product((0.0, 0.1, 1 / 3, 0.7), range(5, 12)):  # means that are rounded
+        outcome = panel(np.random.default_rng(0).normal(size=(stocks, stocks)))
+        forecast = panel(np.full((stocks, stocks), constant))
         assert daily_correlations(forecast, outcome).isna().all(axis=None)
         assert correlations_over_time(forecast, outcome).isna().all()
 
