@@ -235,6 +235,10 @@ def test_forecasts_of_a_panel_are_traded_by_rank_against_the_unlevered_panel(tmp
     np.testing.assert_allclose(np.abs(held).sum(1), 1)
     np.testing.assert_allclose(held.sum(1), 0, atol=1e-12)
     assert hold.conventions.exposure == 1
+    closes = opened.prices["close"].unstack("ticker").loc[book.equity.index]
+    bought = 1 + (closes.iloc[-1] / closes.iloc[1] - 1).mean() - 0.0005  # at the close after the decision
+    assert hold.equity.iloc[-1] == pytest.approx(1e5 * bought)
+    pd.testing.assert_series_equal(book.benchmark, hold.equity, check_names=False)
     test = opened.parts.test.labelled()
     frame = predict(opened.model, test)
     frame["y"] = test.y.double().numpy()

@@ -1,6 +1,6 @@
 """What trading on the answers would have earned over the test windows, beside buy and hold and cash."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -52,7 +52,7 @@ class Measured:
     answers
         What the model says of the test windows.
     book, free
-        Traded with costs, and without.
+        Traded with costs, and without. The benchmark of `book` is `hold`.
     hold
         The same assets bought in equal parts at the first fill and held, at the same costs, not levered.
     """
@@ -80,6 +80,7 @@ def measure(opened: Opened, parts: Parts, wishes: Wishes) -> Measured:
     free = traded(answers, prices, Strategy(strategy.rule, strategy.threshold, "", strategy.fill, 0.0))
     always = pd.DataFrame(1.0, book.positions.index, book.positions.columns)
     hold = backtest(always, prices, strategy.fill, "on_change", strategy.cost_bps)
+    book = replace(book, benchmark=hold.equity.rename("buy and hold"), benchmark_stats=hold.stats)
     return Measured(strategy, answers, book, free, hold)
 
 
