@@ -1,6 +1,8 @@
 import pytest
 
-from workbench.models.columns import anchors_of, column_of, concept_columns, side_columns
+from workbench.features.concepts import PREFIX
+from workbench.features.past import PAST_LABEL as MADE
+from workbench.models.columns import CONCEPT, PAST_LABEL, anchors_of, column_of, concept_columns, side_columns
 
 NAMES = ("log_return", "concept:oil", "market_cap", "range", "past_label", "concept:banks", "my concept:x")
 
@@ -8,6 +10,10 @@ NAMES = ("log_return", "concept:oil", "market_cap", "range", "past_label", "conc
 def test_columns_beside_the_features_are_known_by_their_names():
     assert concept_columns(NAMES) == [1, 5]
     assert side_columns(NAMES) == (1, 2, 4, 5)
+
+
+def test_the_columns_that_features_make_are_those_that_models_know():
+    assert (PREFIX, MADE) == (CONCEPT, PAST_LABEL)
 
 
 def test_a_column_is_found_or_is_not_there():
