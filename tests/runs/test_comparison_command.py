@@ -24,6 +24,7 @@ from workbench.runs.comparison.tables import (
     learning_curves,
     needs_table,
     published_table,
+    with_spread,
 )
 
 SMALL = ["--smallest", "--datasets", "closes20", "--models", "zero", "ridge", "lstm", "--seeds", "0"]
@@ -68,6 +69,8 @@ def test_every_figure_is_there_with_how_it_was_made(found: dict[str, Any]):
     assert len({cell["key"] for cell in found["cells"]}) == 3
     data = found["datasets"]["closes20"]
     assert data["test_days"] == len(set(data["tested"])) + 123
+    y = load_dataset("closes20", smallest=True).test.labelled().y
+    assert data["commoner_sign"] == pytest.approx(max((y > 0).float().mean(), (y < 0).float().mean()))
     low, high = found["models"][2]["intervals"]["ic"]
     assert low < found["models"][2]["figures"]["ic"]["mean"] < high
 
@@ -202,3 +205,14 @@ def test_a_mistake_is_told_before_anything_is_imported(arguments: list[str], cap
         command.parse(arguments)
     assert stop.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_spreads_are_written_with_digits_that_suit_their_size():
+    for mean, sd, told in (
+        (0.01234, 0.00056, "0.0123 ± 0.0006"),
+        (1.234, None, "1.23"),
+        (-12.34, 0.5, "-12.3 ± 0.5"),
+        (12345.6, 7.0, "12,346 ± 7"),
+        (None, None, "–"),
+    ):
+        assert with_spread({"mean": mean, "sd": sd}) == told

@@ -22,7 +22,7 @@ class Need:
     part
         Where records keep it: "figures", or "cost", of which less is better.
     chance
-        What it is worth to know nothing.
+        What it is worth to know nothing; of hits the share of the commoner sign, which the data tell.
     margin
         Factor within which two costs count as alike: seconds and memory hang on what else a machine does.
     """

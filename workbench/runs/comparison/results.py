@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -52,6 +52,8 @@ def results_of(
         drawn = {f: drawn_figures(groups, f, data.horizon, settings.draws) for f in BY_DAY}
         models += [_model(name, group, {f: drawn[f].get(group.model) for f in BY_DAY}) for group in groups]
         for need in NEEDS:
+            if need.figure == "hit_rate":
+                need = replace(need, chance=majority(data))
             found = (
                 by_cost(need, groups) if need.part == "cost" else by_figure(need, groups, drawn[need.figure])
             )
@@ -95,6 +97,13 @@ def disagreeing(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     return changed
 
 
+def majority(data: Dataset) -> float:
+    """Return the share of test outcomes that have the commoner sign: who always says it hits so often."""
+    y = data.test.y.numpy()
+    up, down = int((y > 0).sum()), int((y < 0).sum())  # NaN is neither
+    return max(up, down) / (up + down)
+
+
 def processor() -> str:
     """The processor's name, as Linux knows it, else as Python does."""
     told = Path("/proc/cpuinfo")
@@ -123,6 +132,7 @@ def _dataset(data: Dataset) -> dict[str, Any]:
         "features": list(data.train.feature_names),
         "windows": {part: len(getattr(data, part)) for part in ("train", "valid", "test")},
         "test_days": len(days),
+        "commoner_sign": majority(data),
         "tested": [f"{days.min():%Y-%m-%d}", f"{days.max():%Y-%m-%d}"],
     }
 
