@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.dropout import Dropout
-from workbench.models.recurrent import stacked
+from workbench.models.recurrent import run, stacked
 from workbench.models.scaling import ForecastScaling, InputScaling
 from workbench.models.spec import ModelSpec, n_outputs
 
@@ -81,13 +81,15 @@ class ALSTM(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch output"]:
         """Return logits (batch, n_classes), or the forecast (batch, 1)."""
-        h = self.states(x)
-        both = [h[:, -1], (self.weights(h).transpose(1, 2) @ h)[:, 0]]  # h_T and the context, (batch, hidden)
+        h, last = self.states(x)
+        both = [last, (self.weights(h).transpose(1, 2) @ h)[:, 0]]  # h_T and the context, (batch, hidden)
         return self.forecast_scaling(self.head(torch.cat(both[::-1] if self.context_first else both, dim=1)))
 
-    def states(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch time hidden"]:
-        """Return h, the recurrent state after each bar."""
-        return self.rnn(torch.tanh(self.input_projection(self.scaling(x))))[0]
+    def states(
+        self, x: Float[Tensor, "batch time feature"]
+    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch hidden"]]:
+        """Return h, the recurrent state after each bar, and h_T."""
+        return run(self.rnn, torch.tanh(self.input_projection(self.scaling(x))))
 
     def weights(self, h: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "batch time 1"]:
         """Return α, the share of each bar's state in the context."""
@@ -104,7 +106,7 @@ class ALSTM(nn.Module):
             (batch, output): W_s h_T, of the last state itself. bias (output,). The answer is their sum.
             weights (batch, time): α.
         """
-        h = self.states(x)
+        h, last_state = self.states(x)
         weights = self.weights(h)
         first, second = self.head.weight.chunk(2, dim=1)  # (output, hidden)
         of_state, of_context = (second, first) if self.context_first else (first, second)
@@ -112,7 +114,7 @@ class ALSTM(nn.Module):
         scale = last.std if isinstance(last, ForecastScaling) else 1.0
         return {
             "bars": weights * F.linear(h, of_context) * scale,
-            "state": F.linear(h[:, -1], of_state) * scale,
+            "state": F.linear(last_state, of_state) * scale,
             "bias": last(self.head.bias[None])[0],
             "weights": weights[..., 0],
         }

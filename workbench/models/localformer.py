@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.models.attention import SinusoidalPositions, check_heads
-from workbench.models.recurrent import stacked
+from workbench.models.recurrent import run, stacked
 from workbench.models.scaling import ForecastScaling, InputScaling
 from workbench.models.spec import ModelSpec, n_outputs
 from workbench.models.transformer import EncoderLayer
@@ -83,5 +83,5 @@ class Localformer(nn.Module):
         for convolution, layer in zip(self.convolutions, self.layers, strict=True):
             c = convolution(h.transpose(1, 2)).transpose(1, 2)
             h = layer(h + c)
-        states, _ = self.gru(h + c)  # (batch, time, d_model)
-        return self.forecast_scaling(self.head(states[:, -1]))
+        _, last = run(self.gru, h + c)  # (batch, d_model)
+        return self.forecast_scaling(self.head(last))

@@ -46,6 +46,18 @@ def top_state(state: Tensor | tuple[Tensor, Tensor]) -> Float[Tensor, "batch hid
     return (state[0] if isinstance(state, tuple) else state)[-1]
 
 
+def run(
+    layers: nn.Module, x: Float[Tensor, "batch time feature"]
+) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch hidden"]]:
+    """Return the last layer's state after each bar, and after the last one.
+
+    Taken from the first, the last state would cost a gradient of zeros at every other bar.
+    """
+    states, final = layers(x)
+    hidden = final if isinstance(final, Tensor) else final[0]  # an LSTM's has its memory beside it
+    return states, hidden[-1]
+
+
 class _Recurrent(nn.Module):
     """Recurrent layers over the bars of a window, read at the last.
 
@@ -76,11 +88,12 @@ class _Recurrent(nn.Module):
 
     def states(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch time hidden"]:
         """Return the last layer's state after each bar, which no later bar has changed."""
-        return self.get_submodule(self.rnn)(self.scaling(x))[0]
+        return run(self.get_submodule(self.rnn), self.scaling(x))[0]
 
     def forward(self, x: Float[Tensor, "batch time feature"]) -> Float[Tensor, "batch output"]:
         """Return logits (batch, n_classes), or the forecast (batch, 1)."""
-        return self.forecast_scaling(self.head(self.dropout(self.states(x)[:, -1])))
+        _, h = run(self.get_submodule(self.rnn), self.scaling(x))
+        return self.forecast_scaling(self.head(self.dropout(h)))
 
 
 class LSTMModel(_Recurrent):

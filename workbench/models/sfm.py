@@ -153,7 +153,8 @@ class SFM(nn.Module):
         """Yield state and memory after each bar."""
         batch, time, features = x.shape
         heard = self.scaling(x) * self.dropout_w(x.new_ones(batch, 1, features))
-        from_x = self.gates_x(heard).permute(1, 2, 0).contiguous()  # (time, gate, batch)
+        weight, bias = self.gates_x.weight.expand(time, -1, -1), self.gates_x.bias[:, None]
+        from_x = torch.baddbmm(bias, weight, heard.permute(1, 2, 0))  # (time, gate, batch)
         waves = _waves(time, self.gate_sizes[-1]).to(x)
         h = x.new_zeros(self.gate_sizes[0], batch)
         memory = x.new_zeros(2, self.gate_sizes[-1], *h.shape)
