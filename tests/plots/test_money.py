@@ -182,3 +182,10 @@ def test_texts_can_be_read(readable, count, background):
     result = SimpleNamespace(**{**vars(result), **vars(result_of(equity, dates=dates))})
     with plots.theme(background):
         readable(plots.backtest(result, explained(np.ones((count, 8)), dates, np.ones(8)))["equity"].figure)
+
+
+def test_an_explanation_that_is_not_by_bar_is_refused():
+    why = explained(np.ones((6, 3)), DATES)
+    why.axes = ("module",)
+    with pytest.raises(ValueError, match=r"attention beneath a backtest is by bar\. Got scores by module"):
+        plots.backtest(result_of([100, 110, 99, 120, 130, 90]), why)

@@ -191,3 +191,10 @@ def test_an_explanation_of_another_decision_is_refused(bars, explained, date):
     for wrong in (bars.index[[59]], bars.index[:0]):
         with pytest.raises(ValueError, match="rollout must explain the decision drawn"):
             plots.methods(bars, {"rollout": Dated(scores, dates=wrong)}, date)
+
+
+def test_an_explanation_that_is_not_by_bar_is_refused(bars, date):
+    why = Why(np.ones((1, LOOKBACK)))
+    object.__setattr__(why, "axes", ("asset",))
+    with pytest.raises(ValueError, match=r"the strip of neighbours is by bar\. Got scores by asset"):
+        plots.methods(bars, {"neighbours": why}, date)

@@ -293,3 +293,13 @@ def test_assets_that_move_together_count_once():
     one, ten = contrast(alone, 20, 199, 3), contrast(copies, 20, 199, 3)
     assert ten.p_value == pytest.approx(one.p_value)
     assert ten.intervals == pytest.approx(one.intervals)
+
+
+def test_scores_that_are_not_by_bar_are_refused():
+    result, dates = market(0)
+    by_module = told(np.ones((len(dates), 3)), dates)
+    object.__setattr__(by_module, "axes", ("module",))
+    with pytest.raises(
+        ValueError, match="attention by outcome is about bars, and these scores are by module"
+    ):
+        attention_by_outcome(by_module, result)
