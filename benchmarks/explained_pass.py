@@ -61,9 +61,9 @@ def contest(lookback: int, rounds: int, device: str) -> dict[str, float]:
     model, windows = contests.published(lookback, device)
     windows = windows[-SIZES[lookback] :]
     few = windows[: LOOPED[lookback]]
-    size = batches.BARS // lookback  # as `explain` chooses it: where it keeps weights, 8 heads of float32
+    size = batches.BARS // lookback  # as `explain` chooses it: where it keeps weights, their mean in float32
     if lookback < batches.LONG:
-        size = max(1, min(size, batches.KEPT_BYTES // (8 * 4 * lookback**2)))
+        size = max(1, min(size, batches.KEPT_BYTES // (4 * lookback**2)))
     contestants: dict[str, contests.Contestant] = {
         "plain": (partial(contests.predict, model, windows), len(windows)),
         "pruned": (partial(contests.predict, model, windows, size, prune=True), len(windows)),
@@ -79,14 +79,15 @@ def contest(lookback: int, rounds: int, device: str) -> dict[str, float]:
         "explained ÷ pruned": times.ratio("explained", "pruned"),
         "pruned ÷ plain": times.ratio("pruned", "plain"),
         "loop ÷ explained": times.ratio("loop", "explained"),
-        "largest error": error(model, few),
+        "largest error": error(model, windows, LOOPED[lookback]),
     }
 
 
-def error(model: TradingTransformer, windows: Windows) -> float:
-    """Largest difference from the loop in float64."""
-    scores = explain(model, windows).scores
-    exact = loop(model.double(), replace(windows, bars=windows.bars.double()))
+def error(model: TradingTransformer, windows: Windows, count: int) -> float:
+    """Largest difference of the first windows from the loop in float64."""
+    scores = explain(model, windows).scores[:count]
+    few = windows[:count]
+    exact = loop(model.double(), replace(few, bars=few.bars.double()))
     model.float()
     return float(np.abs(scores - exact).max())
 

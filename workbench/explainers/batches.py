@@ -4,6 +4,7 @@ The weights of a few windows at a time are kept, or, where windows are long, com
 keys in blocks; one row goes down the layers. So an explained pass costs about what an unexplained one does.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench.explainers.capture import check_seen, checked_module, watching
 from workbench.explainers.null import null_row
-from workbench.explainers.products import Shelf
+from workbench.explainers.products import Attend, Shelf
 from workbench.explainers.recorder import Recorder
 from workbench.explainers.rollouts import RolloutOptions, chain
 from workbench.explainers.softmax import AttentionLayer
@@ -25,10 +26,13 @@ from workbench.training.coverage import check_finite
 from workbench.training.prediction import check_output, placement
 
 KEPT_BYTES = 4 * 2**20  # attention weights of one batch and layer: what stays in a core's caches
-BARS = 2560  # bars of all windows of one batch: what the other layers' activations leave there
+BARS = 1920  # bars of all windows of one batch: what the other layers' activations leave there
 # Bars from which weights are computed again rather than kept. From 200 to 800 bars either takes as long, to a
 # twentieth; kept, the weights of a window of 1,024 bars take 32 MB a layer.
 LONG = 1024
+# Bars of all windows from which attention is computed by code that numba compiles. A process loads it once,
+# in 0.4 s, which is what it saves on about ten times as many bars.
+COMPILED = 8192
 
 
 def rollout_pass(
@@ -48,7 +52,7 @@ def rollout_pass(
     rows, nulls, outputs = [], [], []
     null: Tensor | None = None
     done = 0
-    keep = Shelf(reuse=True) if windows.lookback < LONG else None
+    keep = Shelf(reuse=True, attend=_compiled(windows, options)) if windows.lookback < LONG else None
     with torch.no_grad(), watching(module, full=full, keep=keep, named=False) as recorder:
         for x in _batches(module, windows, recorder):
             recorder.clear()
@@ -70,6 +74,16 @@ def rollout_pass(
     scores = torch.cat(rows).cpu()
     _check_scores(scores, windows)
     return scores, _shortened(torch.cat(nulls).cpu()) if nulls else None, torch.cat(outputs).cpu()
+
+
+def _compiled(windows: Windows, options: RolloutOptions) -> Attend | None:
+    """Return attention that keeps the mean over heads alone, where that is asked for and pays."""
+    pays = len(windows) * windows.lookback >= COMPILED and torch.get_num_threads() == 1
+    if options.fusion != "mean" or not pays or importlib.util.find_spec("numba") is None:
+        return None
+    from workbench.explainers.compiled_attention import attend
+
+    return attend
 
 
 def _batches(module: nn.Module, windows: Windows, recorder: Recorder) -> Iterator[Tensor]:

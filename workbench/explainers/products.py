@@ -1,6 +1,7 @@
 """What a scaled dot product was asked, and where its weights are kept."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -63,10 +64,14 @@ class Shelf:
 
     With `reuse` each layer's are written over those of the last pass: fresh memory, which the system hands
     out page by page, costs more than the arithmetic.
+
+    `attend` answers a product by itself, where it can, and keeps the mean of the heads' weights alone: it
+    returns the answer and that mean, (batch, query, key), in memory taken from this shelf.
     """
 
-    def __init__(self, reuse: bool) -> None:
+    def __init__(self, reuse: bool, attend: "Attend | None" = None) -> None:
         self.reuse = reuse
+        self.attend = attend
         self.buffers: list[Tensor] = []
         self.next = 0
 
@@ -74,7 +79,7 @@ class Shelf:
         """Begin the next pass."""
         self.next = 0
 
-    def take(self, size: tuple[int, int, int, int], like: Tensor) -> Tensor | None:
+    def take(self, size: tuple[int, ...], like: Tensor) -> Tensor | None:
         """Return memory for the weights of the pass's next layer, or None for fresh memory."""
         if not self.reuse:
             return None
@@ -85,6 +90,9 @@ class Shelf:
             self.buffers[self.next] = like.new_empty(wanted)
         self.next += 1
         return self.buffers[self.next - 1][:wanted].view(size)
+
+
+Attend = Callable[[Product, Shelf], tuple[Tensor, Tensor] | None]
 
 
 def own_memory(tensor: Tensor | None) -> Tensor | None:

@@ -25,6 +25,7 @@ FLEX = Unseen("flex_attention", "", "use scaled_dot_product_attention")  # runs 
 VMAPPED = Unseen("attention under torch.vmap", "", "give it a batch axis, or call it in a loop")
 
 FUSED = (F.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default)
+ATTENDING = frozenset({*FUSED, F.multi_head_attention_forward})
 
 
 class Recorder(TorchFunctionMode):
@@ -75,6 +76,8 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.written is None and func not in ATTENDING:
+            return func(*args, **kwargs)
         if transformed():
             return self._transformed(func, args, kwargs)
         if func in FUSED:
@@ -84,8 +87,7 @@ class Recorder(TorchFunctionMode):
             given = inspect.signature(func).bind(*args, **kwargs).arguments
             sources = given["query"], given["key"], given["value"]
             return self._attended(lambda: self._multi_head(given), *sources)
-        if self.written is None:
-            return func(*args, **kwargs)
+        assert self.written is not None
         call = Call.of(func, args, kwargs)
         if call.name == FLEX.what:
             self._miss(FLEX)
@@ -158,6 +160,11 @@ class Recorder(TorchFunctionMode):
             layer.compact(self.path[-1][2] if self.path and not asked.query.requires_grad else None)
         if self.keep is None or not asked.by_hand:
             return asked.by_torch()
+        answered = self.keep.attend(asked, self.keep) if self.keep.attend is not None else None
+        if answered is not None:
+            answer, mean = answered
+            layer.keep_mean(mean)
+            return answer
         layer.keep(self.keep)
         return layer.product(asked.value, asked.query)
 

@@ -79,6 +79,11 @@ class AttentionLayer:
         self.kept = self._rows(self._seen(), 0, self.keys, shelf.take(self.weight_shape, self._seen()))
         self.query = self.key = None
 
+    def keep_mean(self, mean: Float[Tensor, "batch query key"]) -> None:
+        """Keep the mean of the heads' weights as the one head of this layer, and let go of the rest."""
+        self.kept = mean[:, None]
+        self.query = self.key = None
+
     def compact(self, recall: Recall | None) -> None:
         """Let go of queries and keys, to be recalled when asked for, or of what shares their memory."""
         self.recall = recall
@@ -107,7 +112,9 @@ class AttentionLayer:
         allowed = self.allowed
         allowed = None if allowed is None else allowed.transpose(1, 2)
         weights = self.weights().transpose(1, 2)  # (batch, head, 1, key)
-        return AttentionLayer(self.kind, allowed, kept=weights, sums_to_one=self.sums_to_one)
+        return AttentionLayer(
+            self.kind, allowed, kept=weights, same_mask=self.same_mask, sums_to_one=self.sums_to_one
+        )
 
     @property
     def queries(self) -> int:
