@@ -122,6 +122,20 @@ def test_sparsemax_is_its_definition_and_a_share_that_no_shift_changes(numbers, 
     torch.testing.assert_close(sparsemax(z + shift), shares, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 1, 30, 1e6])
+def test_sparsemax_of_many_values_is_right_in_single_precision(scale):
+    z = scale * torch.randn(7, 400, generator=torch.Generator().manual_seed(0))
+    shares = sparsemax(z)
+    for row, wanted in zip(shares, z.double(), strict=True):
+        torch.testing.assert_close(row.double(), naive_sparsemax(wanted), rtol=0, atol=1e-6)
+    torch.testing.assert_close(shares.sum(1), torch.ones(7))
+
+
+def test_a_row_that_is_not_finite_spoils_no_other():
+    z = torch.tensor([[0.1, 0.2], [float("nan"), 0.0]])
+    assert sparsemax(z).isnan().any(1).tolist() == [False, True]
+
+
 def test_sparsemax_worked_by_hand():
     # of .9, .6 and −1 the third gets nothing: τ = (1.5 − 1)/2 = .25
     z = torch.tensor([[0.9, -1.0, 0.6], [2.0, 0.0, 0.5], [0.1, 0.1, 0.1]], dtype=torch.float64)

@@ -18,17 +18,21 @@ HALF = 0.5**0.5  # a sum of two like it would grow without
 def sparsemax(z: Float[Tensor, "batch value"]) -> Float[Tensor, "batch value"]:
     """Return the shares nearest to z: max(0, z − τ), τ such that they sum to one (Martins & Astudillo 2016).
 
-    Unlike softmax it gives many values nothing at all.
+    Unlike softmax it gives many values nothing at all. τ is found by leaving out what gets nothing until no
+    more falls out (Michelot 1986), which takes a few rounds and no sorting.
     """
+    z = z - z.detach().max(dim=1, keepdim=True).values  # changes no share, and large values lose no digits
     with torch.no_grad():
-        ordered = z.sort(dim=1, descending=True).values
-        surplus = ordered.cumsum(dim=1) - 1
-        counts = torch.arange(1, z.size(1) + 1, device=z.device)
-        size = (counts * ordered > surplus).sum(dim=1, keepdim=True)  # how many get something, of NaN none
-        size = size.clamp_min(1)
-        chosen = (z > surplus.gather(1, size - 1) / size).to(z.dtype)
-    threshold = ((z * chosen).sum(dim=1, keepdim=True) - 1) / chosen.sum(dim=1, keepdim=True)
-    return (z - threshold).relu()
+        chosen = (z > -1).to(z.dtype)  # τ is at least 1 below the largest
+        size = chosen.sum(dim=1, keepdim=True)
+        while True:
+            threshold = ((z * chosen).sum(dim=1, keepdim=True) - 1) / size
+            chosen = chosen * (z > threshold)
+            left = chosen.sum(dim=1, keepdim=True)
+            if torch.equal(left, size):
+                break
+            size = left
+    return (z - ((z * chosen).sum(dim=1, keepdim=True) - 1) / size).relu()
 
 
 class GhostBatchNorm(nn.BatchNorm1d):
