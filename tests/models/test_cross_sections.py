@@ -55,10 +55,10 @@ def panel(seed=0, bars=12, tickers=("AA", "BB", "CC", "DD", "EE"), lookback=5):
     return Windows.of(features, labels, lookback)
 
 
-def network(name, windows, task="classification", dtype=torch.float64):
+def network(name, windows, task="classification", dtype=torch.float64, **options):
     if task == "regression":
         windows = replace(windows, task="regression", classes=(), y=windows.y.float())
-    model = build_model(name.split(",")[0], windows, **MODELS[name])
+    model = build_model(name.split(",")[0], windows, **(MODELS[name] | options))
     model.scaling.fit_(*statistics(windows))
     return model.to(dtype).eval()
 
@@ -151,15 +151,26 @@ def test_gradients_are_right(name, task):
         return model(torch.cat([features, x[..., 2:]], -1))
 
     assert torch.autograd.gradcheck(answer, x[..., read].requires_grad_(), fast_mode=True)
-    for weight in model.parameters():  # as training has them; each is moved alone
-        weight.requires_grad_(False)
-    chosen = next(weight for name, weight in model.named_parameters() if name.startswith(("base", "encoder")))
+    names, weights = zip(*model.named_parameters(), strict=True)
 
-    def by_weight(value):
-        return torch.func.functional_call(model, {path: value}, (x,))
+    def by_weights(*values):
+        return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (x,))
 
-    path = next(name for name, weight in model.named_parameters() if weight is chosen)
-    assert torch.autograd.gradcheck(by_weight, chosen.detach().clone().requires_grad_(), fast_mode=True)
+    values = tuple(weight.detach().clone().requires_grad_() for weight in weights)
+    assert torch.autograd.gradcheck(by_weights, values, fast_mode=True)
+
+
+def test_gradients_of_the_router_are_right_while_it_is_trained():
+    windows = panel(lookback=4)
+    model, x = network("tra", windows, router="latent").train(), day(windows)[:3]
+    names, weights = zip(*model.named_parameters(), strict=True)
+
+    def by_weights(*values):
+        torch.manual_seed(0)  # the same Gumbel noise each time
+        return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (x,))
+
+    values = tuple(weight.detach().clone().requires_grad_() for weight in weights)
+    assert torch.autograd.gradcheck(by_weights, values, fast_mode=True)
 
 
 @each

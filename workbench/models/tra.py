@@ -28,8 +28,9 @@ class TRA(nn.Module):
     The paper keeps the losses of earlier days in a memory that training fills. Here nothing is remembered
     between windows: the predictors answer at the earlier bars of the window itself, and those answers are
     compared with the labels that were known by its last bar. So a window's answer draws on that window alone,
-    and no loss was measured by weights of another epoch. Losses are less those of the best predictor at the
-    bar, and what the router makes of them trains the router alone.
+    and no loss was measured by weights of another epoch; but a state early in the window has seen few bars,
+    and columns divided by the window's last bar let earlier answers know that bar's price. Losses are less
+    those of the best predictor at the bar, and what the router makes of them trains the router alone.
 
     Parameters
     ----------
