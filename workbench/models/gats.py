@@ -19,7 +19,8 @@ class GraphAttention(nn.Module):
     version
         1 scores LeakyReLU(a₁·Wh_j + a₂·Wh_i) (Veličković et al. 2018, equation 3). LeakyReLU only rises, so
         every stock i ranks the others alike, by a₁·Wh_j: its attention is static. 2 scores
-        a·LeakyReLU(W₁h_j + W₂h_i), by which each can rank them its own way (Brody et al. 2022, equation 7).
+        a·LeakyReLU(W₁h_j + W₂h_i), by which each can rank them its own way (Brody et al. 2022, equation 7),
+        for stocks² × hidden_size numbers at a time.
     slope
         Of LeakyReLU below zero.
     """
