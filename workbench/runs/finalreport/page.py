@@ -25,8 +25,9 @@ SECTIONS = (
 ACCOUNTS = ("strategy", "strategy_before_costs", "buy_and_hold", "cash")
 LONG = ("epochs", "layers", "scaling", "months", "maps", "trials", "options", "remarks")  # folded away
 STYLE = """
-.study table { width: auto; } .study th { text-align: left; font-weight: 400; }
-.study td { text-align: left; overflow-wrap: anywhere; max-width: 44rem; }
+.study { overflow-x: auto; } .study code { overflow-wrap: anywhere; }
+.study table { width: auto; } .study th { text-align: left; font-weight: 400; white-space: nowrap; }
+.study td { text-align: left; overflow-wrap: break-word; max-width: 44rem; }
 .study td table { margin: 0; } .study summary { cursor: pointer; color: var(--soft); }
 .study .undefined { color: var(--soft); font-style: italic; }
 """
@@ -122,7 +123,7 @@ def _plain(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.6g}".replace("-", "−")
+        return f"{value:,.5g}".replace("-", "−")
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     return html.escape(str(value))
