@@ -212,6 +212,9 @@ def test_moves_below_the_tolerance_count_as_none():
     assert alpha158(prices)["RSQR20"].isna().all()
     prices["close"] = 42 + 1e-4 * np.arange(30)
     assert alpha158(prices)["RSQR20"].iloc[-1] == pytest.approx(1)
+    assert alpha158(prices)["CORR20"].notna()[1:].all()
+    prices["volume"] = 1e6 + np.arange(30) % 3  # of which the logarithm hardly moves
+    assert alpha158(prices)["CORR20"].isna().all()
 
 
 def test_one_bar_is_enough_for_what_needs_no_other():

@@ -89,6 +89,7 @@ def test_further_fields_stand_beside_the_contract(folder):
     prices = load_qlib(folder, extra=["vwap"])
     assert list(prices.columns) == [*FIELDS, "vwap"]
     assert prices["vwap"].xs("AA", level="ticker").tolist() == [10.75, 11.5, 9.125]
+    assert prices.attrs["provenance"]["sha256"] == load_qlib(folder).attrs["provenance"]["sha256"]
 
 
 def test_fields_that_nobody_has_are_unknown(folder):
