@@ -95,15 +95,17 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], figure: str, head: str =
         raise ValueError(f"curves need a model with at least one epoch each. Without one: {empty or 'all'}.")
     import matplotlib.pyplot as plt
 
-    rows = math.ceil(len(curves) / _COLUMNS)
+    wide = min(_COLUMNS, len(curves))
+    rows = math.ceil(len(curves) / wide)
     sheet, grid = plt.subplots(
-        rows, _COLUMNS, sharex=True, sharey=True, squeeze=False, layout="constrained",
-        figsize=(9.0, 1.0 + 1.5 * rows),
+        rows, wide, sharex=True, sharey=True, squeeze=False, layout="constrained",
+        figsize=(2.25 * max(2, wide), 1.0 + 1.5 * rows),
     )  # fmt: skip
     colours, drawn = palette(), {}
     for ax, (name, curve) in zip(grid.flat, curves.items(), strict=False):
         ax.plot(curve.index, curve.to_numpy(dtype=float), color=colours.up, linewidth=0.7, alpha=0.6)
-        ax.plot(curve.index, curve.mean(axis=1), color=colours.ink, linewidth=1.6)
+        dot = "." if len(curve) == 1 else None  # one epoch is no line
+        ax.plot(curve.index, curve.mean(axis=1), color=colours.ink, linewidth=1.6, marker=dot)
         ax.set_title(named(name, 20), fontsize="small", loc="left", parse_math=False)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         drawn[name] = ax

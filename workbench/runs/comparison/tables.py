@@ -30,7 +30,7 @@ NAMES = {
 
 
 def figures_table(results: Mapping[str, Any], dataset: str, names: tuple[str, ...] = SHOWN) -> pd.DataFrame:
-    """Return mean ± sd over seeds of each figure by model, the largest IC first; "–" where undefined.
+    """Return mean ± sd over seeds of each figure by model, the largest IC first; "–", and last, where undefined.
 
     Parameters
     ----------
@@ -114,13 +114,14 @@ def with_spread(spread: Mapping[str, float | None]) -> str:
     mean, sd = spread["mean"], spread["sd"]
     if mean is None:
         return "–"
-    digits = 0 if abs(mean) >= 100 else 1 if abs(mean) >= 10 else 2 if abs(mean) >= 1 else 4
+    digits = 0 if abs(mean) >= 100 or mean == 0 else 1 if abs(mean) >= 10 else 2 if abs(mean) >= 1 else 4
     return f"{mean:,.{digits}f}" if sd is None else f"{mean:,.{digits}f} ± {sd:,.{digits}f}"
 
 
 def _models(results: Mapping[str, Any], dataset: str) -> list[dict[str, Any]]:
     mine = [model for model in results["models"] if model["dataset"] == dataset]
-    return sorted(mine, key=lambda model: -(model["figures"]["ic"]["mean"] or 0.0))
+    means = {model["model"]: model["figures"]["ic"]["mean"] for model in mine}
+    return sorted(mine, key=lambda m: (means[m["model"]] is None, -(means[m["model"]] or 0.0)))
 
 
 def _absent(results: Mapping[str, Any], dataset: str) -> dict[str, str]:
