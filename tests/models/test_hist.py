@@ -150,6 +150,21 @@ def test_shares_of_concepts_and_of_neighbours_sum_to_one(style):
     assert hist().parts(windows(1))["neighbours"].tolist() == [[0.0]]  # no other stock is there
 
 
+@pytest.mark.parametrize("style", ["paper", "qlib"])
+@pytest.mark.parametrize("empty", [1, 3, 4])
+def test_shares_of_concepts_are_those_that_a_stock_gathers_by(style, empty):
+    model, x = hist(style=style), windows()
+    x[..., 4] = x[..., 1].flip(0)  # three concepts, of which nobody is in one
+    x[..., empty] = 0.0
+    states = naive_states(model.base, x[..., READ])[:, -1]
+    vectors = naive_concepts(model, list(states), x[:, -1])
+    assert len(vectors) == 2
+    for own, found in zip(states, model.parts(x)["concepts"], strict=True):
+        shares = softmax({k: cosine(own, e) for k, e in vectors.items()})
+        expected = torch.tensor([shares.get(k, 0.0) for k in range(3)], dtype=torch.float64)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def test_shares_of_neighbours_follow_the_links():
     """Through three stocks: who attends to a hidden concept draws on all that it is made of."""
     model, x = hist(links=1), windows(3)
