@@ -30,7 +30,7 @@ NAMES = {
 
 
 def figures_table(results: Mapping[str, Any], dataset: str, names: tuple[str, ...] = SHOWN) -> pd.DataFrame:
-    """Return mean ± sd over seeds of each figure by model, the largest IC first; "–", and last, where undefined.
+    """Return mean ± sd over seeds of each figure by model, the largest IC first; "–" where undefined.
 
     Parameters
     ----------
