@@ -159,6 +159,34 @@ def test_the_transport_trains_the_router_and_not_the_predictors():
     assert model.losses.weight_ih_l0.grad.abs().sum() > 0
 
 
+def regimes(count, random):
+    """Windows in which the next label follows the return or its opposite; past labels tell which."""
+    returns = torch.randn(count, 8, generator=random)
+    sign = torch.randint(0, 2, (count,), generator=random) * 2.0 - 1
+    past = torch.cat([torch.zeros(count, 1), sign[:, None] * returns[:, :-1]], 1)
+    return torch.stack([returns, past], 2), sign * returns[:, -1], sign > 0
+
+
+def test_the_router_learns_from_past_losses_which_predictor_suits_a_window():
+    names, random = ("return", "past_label"), torch.Generator().manual_seed(0)
+    options = {"horizon": 1, "hidden_size": 8, "router_size": 8, "n_predictors": 2, "router": "errors"}
+    torch.manual_seed(0)
+    model = TRA(2, feature_names=names, task="regression", n_layers=1, **options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(150):
+        x, y, _ = regimes(128, random)
+        loss = model.training_loss((model(x)[:, 0] - y).square().mean(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    x, y, follows = regimes(500, random)
+    with torch.no_grad():
+        error = (model.eval()(x)[:, 0] - y).square().mean()
+        chosen = model.parts(x)["routing"].argmax(1).bool()
+    assert error < 0.05  # 1 is the least without knowing the sign
+    assert min((chosen == follows).float().mean(), (chosen != follows).float().mean()) < 0.01
+
+
 def test_three_windows_go_to_the_three_predictors_that_suit_them():
     losses = torch.tensor([[0.0, 5.0, 9.0], [0.0, 1.0, 9.0], [0.0, 6.0, 7.0]], dtype=torch.float64)
     # Predictor 0 is best for all, but each may have one: 0 + 1 + 7 is the least of the six ways.
