@@ -257,6 +257,7 @@ def explain(
     -----
     Rollout follows the output position asked for, the last bar by default. It describes a model whose answer
     is read there, not one that pools over bars or mixes them before attending (recurrence, convolution).
+    A model whose attribute `mixes_bars` tells of such mixing, as Localformer's does, is refused.
     Keys are taken for bars where there are as many of them: of a model that attends over as many features,
     say, scores are by feature, and nothing tells.
 
