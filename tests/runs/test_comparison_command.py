@@ -132,6 +132,16 @@ def test_a_narrower_call_keeps_what_an_earlier_one_found(done: Path, found: dict
     assert kept["cells"] == found["cells"]
 
 
+def test_what_is_there_can_be_put_together_without_running_anything(done: Path, found, monkeypatch, capsys):
+    monkeypatch.setattr(trial, "run_cell", lambda *_: pytest.fail("a cell ran"))
+    asked = [*SMALL[:3], "--models", "zero", "ridge", "lstm", "gru", "--seeds", "0", "--gather"]
+    assert run_compare(parse([*asked, "--out", str(done)]), ROOT) == 0
+    assert "gru                seed 0  not run: not yet" in capsys.readouterr().out
+    kept = json.loads((done / "results.json").read_text())
+    assert kept["cells"] == found["cells"]
+    assert figures_table(kept, "closes20").loc["gru", "seeds"] == "not yet"
+
+
 def test_a_cell_that_cannot_run_leaves_the_others_theirs(tmp_path: Path, monkeypatch, capsys):
     whole = trial.run_cell
 

@@ -65,6 +65,17 @@ def test_whose_interval_holds_nothing_knows_nothing():
     assert found["verdict"] == "none: even the first, a, cannot be told from knowing nothing"
 
 
+def test_the_first_of_many_must_lie_further_off_than_one_alone():
+    rng, error = np.random.default_rng(0), 0.2 / DAYS**0.5
+    days = rng.normal(size=DAYS) * 0.2
+    days += 2.4 * error - days.mean()  # an interval of its own leaves out nothing
+    alone = groups_of([record("a", 0, days)], "made")
+    others = [record(f"b{i}", 0, days - days.mean()) for i in range(12)]
+    assert by_figure(IC, alone, drawn_figures(alone, "ic", 1, 4000))["above_chance"] is True
+    many = groups_of([record("a", 0, days), *others], "made")
+    assert by_figure(IC, many, drawn_figures(many, "ic", 1, 4000))["above_chance"] is False
+
+
 def test_a_model_without_the_figure_is_left_out_and_alone_there_is_no_answer():
     silent = [record("zero", 0, np.full(DAYS, np.nan))]
     groups = made({"a": [0.1]}) + groups_of(silent, "made")

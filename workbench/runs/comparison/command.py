@@ -27,6 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     add("--epochs", type=_count, default=None, help="passes over the training windows (6)")
     add("--out", type=Path, default=None, metavar="FOLDER", help="where results go (runs/comparison)")
+    add("--gather", action="store_true", help="run nothing: put together what is there")
     add("--smallest", action="store_true", help="a few months, one epoch: to see that it works")
     return parser.parse_args(arguments)
 
@@ -40,7 +41,8 @@ def run_compare(options: argparse.Namespace, root: Path) -> int:
     small = {"epochs": 1, "draws": 200} if options.smallest else {}
     settings = Settings(**({**small, "epochs": options.epochs} if options.epochs else small))
     try:
-        asked = Asked(options.models, options.seeds, options.datasets, options.smallest, settings)
+        which = (options.models, options.seeds, options.datasets)
+        asked = Asked(*which, options.smallest, settings, options.gather)
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2

@@ -37,6 +37,8 @@ class Asked:
         A few months of them, to see that it works.
     settings
         Of all cells.
+    gather
+        Run nothing, and put together what is there.
     """
 
     models: Sequence[str] = ()
@@ -44,6 +46,7 @@ class Asked:
     datasets: Sequence[str] = tuple(RECIPES)
     smallest: bool = False
     settings: Settings = field(default_factory=Settings)
+    gather: bool = False
 
     def __post_init__(self) -> None:
         known = contestants()
@@ -115,7 +118,8 @@ def run_cells(
             for seed in asked.seeds[:1] if once else asked.seeds:
                 cell, began = cell_of(data, name, seed, asked.settings), time.perf_counter()
                 there = cell.path(folder).is_file()
-                why = "" if there else _tried(cell, data, asked.settings, folder)
+                left = "not run: not yet" if asked.gather else ""
+                why = "" if there else left or _tried(cell, data, asked.settings, folder)
                 took = why or ("was there" if there else f"{time.perf_counter() - began:.1f} s")
                 tell(f"{data.name:<9} {name:<18} seed {seed}  {took}")
                 missing += [_missing(cell, why)] if why else []

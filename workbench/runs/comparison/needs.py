@@ -54,7 +54,9 @@ def by_figure(need: Need, groups: Sequence[Group], drawn: Drawn) -> dict[str, An
     Returns
     -------
     dict or None
-        None if no model has the figure. `above_chance` is None where the figure's interval is undefined.
+        None if no model has the figure. `above_chance` says whether an interval that allows for the best of
+        so many having been picked (its 5 % divided among them) leaves out what knowing nothing is worth; None
+        where it is undefined.
     """
     means = {group.model: group.spread(need.part, need.figure)["mean"] for group in groups}
     known = {name: value for name, value in means.items() if value is not None and name in drawn}
@@ -63,7 +65,8 @@ def by_figure(need: Need, groups: Sequence[Group], drawn: Drawn) -> dict[str, An
     best = max(known, key=known.__getitem__)
     own = interval_of(drawn[best])
     alike = [name for name in known if name != best and not _told_apart(drawn[best], drawn[name])]
-    above = None if own is None or need.chance is None else own[0] > need.chance
+    careful = interval_of(drawn[best], 0.05 / len(known))  # first of so many: Bonferroni
+    above = None if careful is None or need.chance is None else careful[0] > need.chance
     return {
         "need": need.wanted,
         "figure": need.figure,

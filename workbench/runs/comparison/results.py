@@ -21,6 +21,7 @@ FIGURES = (
     "sharpe_before_costs", "cagr", "max_drawdown", "turnover_a_day",
 )  # fmt: skip
 COSTS = ("train_cpu_s", "epoch_cpu_s", "predict_cpu_ms_a_window", "peak_mb", "parameters")
+DRAWS = 4  # times those of a cell: the far tails are asked for
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "lightgbm", "arch")
 
 
@@ -49,7 +50,7 @@ def results_of(
     models, needs = [], []
     for name, data in datasets.items():
         groups = groups_of(records, name)
-        drawn = {f: drawn_figures(groups, f, data.horizon, settings.draws) for f in BY_DAY}
+        drawn = {f: drawn_figures(groups, f, data.horizon, DRAWS * settings.draws) for f in BY_DAY}
         models += [_model(name, group, {f: drawn[f].get(group.model) for f in BY_DAY}) for group in groups]
         for need in NEEDS:
             if need.figure == "hit_rate":

@@ -82,12 +82,12 @@ def drawn_figures(groups: Sequence[Group], figure: str, least: int, draws: int) 
     return drawn
 
 
-def interval_of(values: Float[np.ndarray, " draw"]) -> list[float] | None:
-    """Return the middle 95 % of the draws; None if fewer than half of them are defined."""
+def interval_of(values: Float[np.ndarray, " draw"], outside: float = 0.05) -> list[float] | None:
+    """Return the middle of the draws, a share `outside` left out; None if under half of them are defined."""
     defined = values[np.isfinite(values)]
     if 2 * len(defined) < len(values):
         return None
-    low, high = np.quantile(defined, (0.025, 0.975)).tolist()
+    low, high = np.quantile(defined, (outside / 2, 1 - outside / 2)).tolist()
     return [low, high]
 
 
