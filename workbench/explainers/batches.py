@@ -31,7 +31,7 @@ from workbench.training.coverage import check_finite
 from workbench.training.prediction import check_output, placement
 
 KEPT_BYTES = 4 * 2**20  # attention weights of one batch and layer: what stays in a core's caches
-BARS = 1920  # bars of all windows of one batch: what the other layers' activations leave there
+BARS = 1280  # bars of all windows of one batch: what the other layers' activations leave there
 # Bars from which weights are computed again rather than kept. From 200 to 800 bars either takes as long, to a
 # twentieth; kept, the weights of a window of 1,024 bars take 32 MB a layer.
 LONG = 1024
