@@ -5,8 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.features.alpha158 import alpha158
+from workbench.features.alpha360 import alpha360, alpha360_bars
 from workbench.features.indicators import indicators, make_features
 from workbench.features.labels import forward_return, label_moves
+from workbench.features.processors import Chain, Fill, RobustZScore
 from workbench.features.windows import Windows
 
 seeds = st.integers(0, 2**32 - 1)
@@ -22,6 +25,26 @@ def test_no_feature_row_knows_a_later_bar(make_prices, alter_future, seed, cut):
             assert before[name].iloc[: cut + 1].to_numpy().tobytes() == (
                 after[name].iloc[: cut + 1].to_numpy().tobytes()
             ), name
+
+
+def scaled(prices):
+    """Some of Alpha158 as models get it, fitted on the first weeks."""
+    features = alpha158(prices, columns=["KLEN", "MA5", "WVMA60", "CORD10"])
+    return Chain(RobustZScore(), Fill()).fit(features, before="2000-02-15").transform(features)
+
+
+@settings(max_examples=10)
+@given(seed=seeds, cut=st.integers(40, 89), many=st.booleans())
+def test_no_row_of_the_alphas_knows_a_later_bar(make_prices, make_panel, alter_future, seed, cut, many):
+    prices = make_panel((90, 60, 75), seed % 1000) if many else make_prices(90, seed)
+    dates = prices.index.get_level_values("date")
+    altered = alter_future(prices, dates.unique()[cut], seed)
+    past = np.asarray(dates <= dates.unique()[cut])
+    for compute in (alpha158, alpha360, alpha360_bars, scaled):
+        before, after = compute(prices), compute(altered)
+        assert list(before.columns) == list(after.columns)
+        for name in before.columns:
+            assert before[name].to_numpy()[past].tobytes() == after[name].to_numpy()[past].tobytes(), name
 
 
 def test_every_feature_row_does_know_its_own_bar(make_prices, alter_future):
