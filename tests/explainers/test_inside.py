@@ -466,6 +466,15 @@ def test_what_is_about_bars_refuses_other_axes_in_words(forecasts):
         temporal_importance(why)
 
 
+@pytest.mark.parametrize("name", ["alstm", "sfm", "tra", "tabnet", "lstm", "transformer"])
+def test_a_comparison_by_default_is_of_what_the_model_can_show(forecasts, name):
+    seen = compare(network(name, forecasts), forecasts[:4])
+    inside = OWN[name] & {"decomposition", "masks"}
+    assert inside | {"gradient_x_input"} <= set(seen.explanations)
+    assert all(METHODS[method].needs_attention for method in seen.refused)
+    assert seen.spearman.shape == (len(seen), len(seen))
+
+
 def test_a_comparison_takes_what_is_by_bar_and_leaves_out_what_is_inside_of_others(forecasts):
     alstm = compare(network("alstm", forecasts), forecasts)
     assert "decomposition" in alstm.explanations

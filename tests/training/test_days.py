@@ -9,6 +9,8 @@ import torch
 from skorch.callbacks import Callback
 from torch import nn
 
+from workbench.models.registry import build_model
+from workbench.training.checkpoints import ensure_model
 from workbench.training.days import cross_sections, days_of, learnable
 from workbench.training.fitting import fit
 from workbench.training.losses import CorrelationLoss
@@ -338,3 +340,26 @@ def test_a_day_without_two_different_labels_teaches_no_correlation():
     value.backward()
     assert value.item() == 1
     assert forecast.grad.tolist() == [[0.0], [0.0], [0.0]]
+
+
+def test_a_model_trained_by_day_is_recognised_and_one_of_other_batches_is_not(sets, tmp_path):
+    options = QUICK | {"epochs": 1, "hidden_size": 4}
+    first, history = ensure_model("gats", *sets, folder=tmp_path, **options)
+    again, kept = ensure_model("gats", *sets, folder=tmp_path, **options)
+    assert weights_sha256(weights_of(first)) == weights_sha256(weights_of(again))
+    assert kept.seconds == history.seconds  # read, not trained
+    assert (kept.options["batch_by"], kept.options["batch_size"]) == ("day", 1)
+    _, other = ensure_model("gats", *sets, folder=tmp_path, batch_size=2, **options)
+    assert other.seconds != history.seconds
+    pd.testing.assert_frame_equal(predict(first, sets[1]), predict(again, sets[1]), check_exact=True)
+
+
+def test_a_model_of_the_registry_learns_a_signal_relative_to_its_day(make_windows):
+    """The label is the rank of the stock's signal among those of its day, which no stock can know alone."""
+    windows = make_windows(task="regression", tickers=NAMES, bars=80, noise=0.05)
+    ranked = pd.Series(windows.y.numpy()).groupby(np.asarray(windows.dates.asi8)).rank(pct=True)
+    y = torch.tensor(ranked.to_numpy(dtype=np.float32)).where(~windows.y.isnan(), torch.tensor(float("nan")))
+    train, valid, _ = replace(windows, y=y).split(0.7, 0.85)
+    model = build_model("gats", train, hidden_size=12, dropout=0.0)
+    history = fit(model, train, valid, loss="ic", **QUICK | {"epochs": 6})
+    assert history.best["valid_rank_ic"] > 0.4

@@ -215,7 +215,7 @@ def ensure_model(
         return found
     history = fit(model, train, valid, seed, stop, **of_fit)
     if history.stopped != "cancelled":
-        save_model(model, place, history, job.train, recipe)
+        save_model(model, place, history, job.train.labelled(), recipe)  # as `reopen` makes them again
     return model, history
 
 
