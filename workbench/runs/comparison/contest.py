@@ -30,7 +30,7 @@ class Asked:
     models
         Names of networks and baselines; none is all.
     seeds
-        A contestant without chance in it runs with the first alone.
+        A contestant without chance in it runs once, as of seed 0.
     datasets
         Names from `RECIPES`.
     smallest
@@ -114,8 +114,7 @@ def run_cells(
     missing = []
     for data in datasets.values():
         for name in asked.names:
-            once = name in BASELINES and name not in SEEDED
-            for seed in asked.seeds[:1] if once else asked.seeds:
+            for seed in (0,) if _without_chance(name) else asked.seeds:
                 cell, began = cell_of(data, name, seed, asked.settings), time.perf_counter()
                 there = cell.path(folder).is_file()
                 left = "not run: not yet" if asked.gather else ""
@@ -131,11 +130,17 @@ def gathered(datasets: Mapping[str, Dataset], settings: Settings, folder: Path) 
     found, order = [], {name: place for place, name in enumerate(contestants())}
     for data in datasets.values():
         for path in sorted((folder / "cells").glob(f"{data.name}-*.json")):
-            record = read(path)
-            if record is not None and record["model"] in order:
-                cell = cell_of(data, record["model"], record["seed"], settings)
-                found += [record] if cell.key == record["key"] else []
+            record = read(path) or {}
+            name, seed = record.get("model"), record.get("seed", 0)
+            if name not in order or (_without_chance(name) and seed):
+                continue
+            if cell_of(data, name, seed, settings).key == record["key"]:
+                found.append(record)
     return sorted(found, key=lambda r: (list(datasets).index(r["dataset"]), order[r["model"]], r["seed"]))
+
+
+def _without_chance(name: str) -> bool:
+    return name in BASELINES and name not in SEEDED
 
 
 def _tried(cell: Cell, data: Dataset, settings: Settings, folder: Path) -> str:
