@@ -172,6 +172,32 @@ def test_an_axis_that_scores_have_not_is_refused():
         plots.attention_over_time(shares(axes=("module",)))
 
 
+# Decompositions ----------------------------------------------------------------------------------
+
+
+def decomposed(count=3):
+    """Three bars a window; what the last state adds is within the last bar's score."""
+    scores = np.array([[1.0, 2, 9], [-1, 0, -4], [0, 1, 2]])[:count]
+    options = {"state": pd.Series([4.0, -2, 3])[:count], "weights": pd.DataFrame(np.eye(3)[:count])}
+    dates = ["2011-03-01", "2011-03-02", "2011-04-01"][:count]
+    return told(scores, dates, options=options, method="decomposition")
+
+
+def test_a_decomposition_shows_weights_and_both_parts_worked_by_hand(readable):
+    panels = plots.decomposition_over_time(decomposed(), every="M")
+    blue, orange = DISTINCT[:2]  # context: 12 − 4, −5 + 2, 3 − 3; means of March: 1 and 2.5
+    assert heights(panels["parts"]) == {(blue, 0): (0, 1), (orange, 0): (1, 3.5), (blue, 1): (0, 3)}
+    assert panels["parts"].lines[-1].get_ydata().tolist() == [3.5, 3]
+    np.testing.assert_allclose(panels["weights"].images[0].get_array(), [[0.5, 0], [0.5, 0], [0, 1]])
+    assert "context: 55 % of the parts' size" in panels["weights"].get_title(loc="left")  # 11 of 20
+    readable(panels["parts"].figure)
+
+
+def test_what_is_no_decomposition_is_refused():
+    with pytest.raises(ValueError, match=r"by the method 'decomposition'.*Got rollout"):
+        plots.decomposition_over_time(shares())
+
+
 # Days of much attention --------------------------------------------------------------------------
 
 

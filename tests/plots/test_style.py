@@ -119,9 +119,10 @@ def test_no_plot_is_shown_and_no_other_layer_imported(name):
 def test_every_public_plot_is_reached_through_the_package():
     expected = {
         "Moment", "agreement", "architecture", "attention_by_outcome", "attention_grid",
-        "attention_over_time", "attribution", "backtest", "high_attention_days", "history", "importance",
-        "intervals", "learning_curves", "methods", "moment", "performance", "portfolio_bars",
-        "portfolio_over_time", "prices", "rollout", "shares_over_time", "stock_matrix", "theme",
+        "attention_over_time", "attribution", "backtest", "decomposition_over_time", "high_attention_days",
+        "history", "importance", "intervals", "learning_curves", "methods", "moment", "performance",
+        "portfolio_bars", "portfolio_over_time", "prices", "rollout", "shares_over_time", "stock_matrix",
+        "theme",
     }  # fmt: skip
     assert set(plots.__all__) == expected
     assert all(callable(getattr(plots, name)) for name in expected)

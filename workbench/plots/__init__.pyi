@@ -3,6 +3,7 @@ from .attributions import attribution as attribution
 from .candles import prices as prices
 from .contest import intervals as intervals
 from .contest import learning_curves as learning_curves
+from .decompositions import decomposition_over_time as decomposition_over_time
 from .earnings import performance as performance
 from .grid import attention_grid as attention_grid
 from .highlights import high_attention_days as high_attention_days

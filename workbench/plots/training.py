@@ -127,6 +127,11 @@ def _draw_curve(ax: Axes, history: TrainingHistory, column: str, colour: str, la
     ax.plot(epoch[best], curve[best], color=colour, marker="o", markersize=8, linestyle="none")
 
 
+def _named(monitor: str) -> str:
+    words = monitor.replace("valid_", "validation ").split("_")
+    return " ".join(words).replace(" icir", " ICIR").replace(" ic", " IC")
+
+
 def _metric_label(monitor: str) -> str:
     name = monitor.removeprefix("valid_")
     return _METRICS.get(name, name.replace("_", " ").capitalize())
@@ -136,8 +141,7 @@ def _title(ax: Axes, history: TrainingHistory, provenance: Mapping[str, Any]) ->
     seed, stopped = getattr(history, "seed", None), getattr(history, "stopped", "")
     titled(
         ax,
-        f"Training: best epoch {history.best_epoch} of {len(history.epochs)} "
-        f"by {history.monitor.replace('valid_', 'validation ').replace('_', ' ')}",
+        f"Training: best epoch {history.best_epoch} of {len(history.epochs)} by {_named(history.monitor)}",
         f"{history.seconds:.1f} seconds",
         _ENDS.get(stopped, stopped),
         "" if seed is None else f"seed {seed}",
