@@ -23,7 +23,7 @@ def tables(first: str = "2011-04", months: int = 24) -> tuple[pd.DataFrame, pd.D
     index = pd.period_range(first, periods=months, freq="M").astype(str)
     values = pd.Series(np.linspace(-9, 19, months), index=index)
     years = pd.DataFrame(
-        {"strategy": [-2.9, 28.7, 17.8], "buy and hold": [19.1, 32.6, -18.7], "bars": [185, 250, 41]},
+        {"strategy": [-2.9, 28.7, 17.8], "buy and hold": [19.1, 32.6, -18.7], "share": [0.73, 0.99, 0.16]},
         index=[2011, 2012, 2013],
     )
     return figures, years, values
@@ -54,7 +54,7 @@ def test_years_are_bars_of_their_returns_and_partial_ones_say_so():
     heights = [[bar.get_height() for bar in group] for group in ax.containers]
     assert heights == [[-2.9, 28.7, 17.8], [19.1, 32.6, -18.7]]
     labels = [label.get_text() for label in ax.get_xticklabels()]
-    assert labels == ["2011\n185 bars", "2012", "2013\n41 bars"]
+    assert labels == ["2011\n73 %", "2012", "2013\n16 %"]
 
 
 def test_months_stand_in_the_cell_of_their_year_and_month():
@@ -106,7 +106,7 @@ def test_an_empty_table_is_refused(empty: int):
 def test_every_word_can_be_read(theme: str, years: int, readable):
     figures, _, months = tables("2000-01", 12 * years)
     table = pd.DataFrame(
-        {"strategy": 10.0, "buy and hold": -5.0, "bars": 250}, index=range(2000, 2000 + years)
+        {"strategy": 10.0, "buy and hold": -5.0, "share": 0.5}, index=range(2000, 2000 + years)
     )
     with plots.theme(theme):
         axes = plots.performance(figures, table, months)

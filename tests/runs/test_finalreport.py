@@ -170,6 +170,17 @@ def test_prices_after_validation_never_move_the_threshold(report, opened):
     assert [dict(t) for t in chosen.trials] == report["strategy"]["trials"]
 
 
+@pytest.mark.parametrize("sure", [1 / 3, 0.33336])
+def test_a_model_that_is_never_sure_is_tried_at_a_threshold_that_binds(opened, sure):
+    valid = opened.parts.valid
+    rest = (1 - sure) / 2
+    answers = pd.DataFrame([[sure, rest, rest]] * len(valid), valid.dates, ["sell", "hold", "buy"])
+    chosen = choose_strategy(answers, valid, opened.prices)
+    assert (chosen.threshold, len(chosen.trials)) == (0.3334, 1)
+    assert chosen.trials[0] == {"threshold": 0.3334, "Sharpe": None, "trades": 0}
+    assert "no validation trade" in chosen.chosen
+
+
 def test_a_threshold_that_is_given_is_taken(opened):
     found = measure(opened, opened.parts, replace(WISHES, threshold=0.99, cost_bps=0.0))
     assert (found.strategy.threshold, found.strategy.chosen) == (0.99, "given by the user")
@@ -235,7 +246,7 @@ def test_forecasts_of_a_panel_are_traded_by_rank_against_the_unlevered_panel(tmp
     np.testing.assert_allclose(np.abs(held).sum(1), 1)
     np.testing.assert_allclose(held.sum(1), 0, atol=1e-12)
     assert hold.conventions.exposure == 1
-    closes = opened.prices["close"].unstack("ticker").loc[book.equity.index]
+    closes = opened.prices["close"].unstack("ticker").loc[book.equity.index]  # noqa: PD010
     bought = 1 + (closes.iloc[-1] / closes.iloc[1] - 1).mean() - 0.0005  # at the close after the decision
     assert hold.equity.iloc[-1] == pytest.approx(1e5 * bought)
     pd.testing.assert_series_equal(book.benchmark, hold.equity, check_names=False)

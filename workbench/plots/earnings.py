@@ -15,7 +15,7 @@ from workbench.plots.style import DISTINCT, mixed, palette, provenance_of, title
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MARKS = ("o", "D", "s", "^", "v")
-_SHORT = 230  # bars, below which a year is called partial
+_WHOLE = 0.9  # of a year, below which it is called partial
 
 
 def performance(
@@ -32,8 +32,8 @@ def performance(
         A row a figure, with its unit in its name; a column an account, the strategy first. Each row has a
         scale of its own, from its lowest to its highest value and zero; NaN, undefined, is a dash.
     years
-        A row a calendar year (int); a column an account: returns in percent. A column "bars", if there is
-        one, marks years of fewer than 230 bars as partial.
+        A row a calendar year (int); a column an account: returns in percent. A column "share", if there is
+        one, says how much of a year it is: one of less than nine tenths is marked.
     months
         Returns of the strategy in percent, by month: a PeriodIndex, or text such as "2011-03".
     provenance
@@ -70,7 +70,9 @@ def performance(
         "each row has its own scale; the upright line is zero",
         provenance=told,
     )
-    axes["years"].set_title("Return by year", loc="left", fontsize="medium")
+    partial = "share" in years and bool((years["share"] < _WHOLE).any())
+    named = "Return by year (beneath: how much of the year, where not all)" if partial else "Return by year"
+    axes["years"].set_title(named, loc="left", fontsize="medium")
     first = str(figures.columns[0])
     axes["months"].set_title(f"Return by month of the {first} [%]", loc="left", fontsize="medium")
     return axes
@@ -124,10 +126,10 @@ def _draw_years(ax: Axes, years: pd.DataFrame, accounts: dict[str, tuple[str, st
             texts = ["" if np.isnan(h) else _number(h) for h in heights.tolist()]
             ax.bar_label(drawn, texts, padding=2, fontsize="x-small")
     ax.axhline(0, color=palette().ink, linewidth=0.8)
-    bars = years["bars"].to_numpy(dtype=float) if "bars" in years else np.full(len(years), _SHORT)
+    shares = years["share"].to_list() if "share" in years else [1.0] * len(years)
     labels = [
-        f"{year}" if count >= _SHORT else f"{year}\n{count:.0f} bars"
-        for year, count in zip(years.index, bars, strict=True)
+        f"{year}" if share >= _WHOLE else f"{year}\n{100 * share:.0f} %"
+        for year, share in zip(years.index, shares, strict=True)
     ]
     ax.set_xticks(places, labels)
     ax.set_ylabel("Return [%]")

@@ -71,15 +71,19 @@ def draw_figures(opened: Opened, built: Built, block: Block | str, folder: Path)
             "Risk and return, by year and by month",
             report["performance"].get("reason", "")
             if money is None
-            else lambda: plots.performance(*performance_tables(report["performance"]), provenance),
+            else lambda: plots.performance(
+                *performance_tables(report["performance"], money.book.periods_per_year), provenance
+            ),
         ),
     ]
     folder.mkdir(parents=True, exist_ok=True)
     return [_drawn(name, title, how, folder) for name, title, how in wanted]
 
 
-def performance_tables(section: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Return the report's numbers as `plots.performance` takes them, NaN where one is undefined."""
+def performance_tables(
+    section: Mapping[str, Any], year: float | int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Return the numbers as `plots.performance` takes them, NaN where one is undefined; `year` in bars."""
     table = {said: [_value(section[name][row]) for row in SHOWN] for name, said in ACCOUNTS.items()}
     years = pd.DataFrame(
         {
@@ -88,9 +92,9 @@ def performance_tables(section: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.Dat
                 for n, said in ACCOUNTS.items()
                 if n != "cash"
             },
-            "bars": [year["bars"] for year in section["years"]],
+            "share": [found["bars"] / year for found in section["years"]],
         },
-        index=[year["year"] for year in section["years"]],
+        index=[found["year"] for found in section["years"]],
     )
     months = pd.Series({m["month"]: _value(m["strategy [%]"]) for m in section["months"]}, dtype=float)
     return pd.DataFrame(table, index=list(SHOWN)), years, months

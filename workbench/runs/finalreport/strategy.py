@@ -133,5 +133,5 @@ def _candidates(answers: pd.DataFrame, rule: str) -> list[float]:
     cuts = np.quantile(strength, SHARES)
     if rule == "classes":
         floor = 1 / answers.shape[1]  # at or below it nothing is left out
-        cuts = cuts[cuts > floor] if (cuts > floor).any() else np.array([floor + 1e-6])
+        cuts = np.ceil(np.maximum(cuts, floor + 1e-6) * 1e4) / 1e4
     return [float(f"{cut:.4g}") for cut in np.unique(cuts)]
