@@ -11,11 +11,11 @@ from torch import nn
 
 from workbench.models.registry import build_model
 from workbench.training.checkpoints import ensure_model
-from workbench.training.days import cross_sections, days_of, learnable
+from workbench.training.days import cross_sections, days_of, is_cross_sectional, learnable
 from workbench.training.fitting import fit
 from workbench.training.losses import CorrelationLoss
 from workbench.training.prediction import outputs_of, predict
-from workbench.training.states import weights_of, weights_sha256
+from workbench.training.states import TrainingState, weights_of, weights_sha256
 
 NAMES = ("A", "B", "C", "D")
 QUICK = {"epochs": 4, "lr": 0.02, "progress": False, "threads": None}
@@ -363,3 +363,31 @@ def test_a_model_of_the_registry_learns_a_signal_relative_to_its_day(make_window
     model = build_model("gats", train, hidden_size=12, dropout=0.0)
     history = fit(model, train, valid, loss="ic", **QUICK | {"epochs": 6})
     assert history.best["valid_rank_ic"] > 0.4
+
+
+def test_a_wrapped_model_reads_days_together_too(panel):
+    model = Relative()
+    assert is_cross_sectional(nn.DataParallel(model))
+    assert not is_cross_sectional(nn.Linear(1, 1))
+
+
+def test_a_state_of_before_there_were_these_figures_is_gone_on_from(sets, linear, tmp_path):
+    class Killed(Exception):
+        pass
+
+    class Kill(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            if training and len(net.history) == 3:
+                raise Killed
+
+    whole, resumed = linear(1), linear(1)
+    fit(whole, *sets, **QUICK)
+    with pytest.raises(Killed):
+        fit(resumed, *sets, checkpoint=tmp_path, callbacks=[Kill()], **QUICK)
+    state = TrainingState.load(tmp_path)
+    newer = ("valid_rank_ic", "valid_icir")
+    rows = [{name: value for name, value in row.items() if name not in newer} for row in state.rows]
+    replace(state, rows=rows).save(tmp_path)
+    history = fit(resumed, *sets, checkpoint=tmp_path, **QUICK)
+    assert history.epochs["valid_rank_ic"].isna().tolist() == [True, True, False, False]
+    assert weights_sha256(weights_of(whole)) == weights_sha256(weights_of(resumed))

@@ -10,7 +10,8 @@ from workbench.features.windows import Windows
 
 def is_cross_sectional(model: nn.Module) -> bool:
     """Tell whether a model reads the windows of one decision date together, so that a batch is a day."""
-    return bool(getattr(model, "cross_sectional", False))
+    parallel = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    return bool(getattr(model.module if parallel else model, "cross_sectional", False))
 
 
 def days_of(windows: Windows) -> list[Tensor]:
