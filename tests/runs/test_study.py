@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 from bs4 import BeautifulSoup
+from jsonschema import ValidationError
 from PIL import Image
 
 from workbench import commands
@@ -120,6 +121,13 @@ def test_a_report_that_fails_leaves_the_earlier_one(written: Path, root: Path, m
         run_study(parse(["small", "--steps", "0"]), root)
     assert (written / "report.json").read_bytes() == before
     assert [path.name for path in written.parent.iterdir()] == ["small"]
+
+
+def test_a_report_that_breaks_its_schema_is_not_written(root: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(writing, "draw_figures", lambda *_: [{"name": "a", "title": "A"}])
+    with pytest.raises(ValidationError):
+        run_study(parse(["small", "--steps", "0", "--out", str(tmp_path / "out")]), root)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, root: Path, capsys):
