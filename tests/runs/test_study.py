@@ -24,6 +24,7 @@ from workbench.models.registry import build_model
 from workbench.runs.finalreport import writing
 from workbench.runs.finalreport.building import check_report
 from workbench.runs.finalreport.finding import UnknownRun, find_run, homes
+from workbench.runs.finalreport.page import write_page
 from workbench.runs.finalreport.writing import Occupied, check_free, replacing_folder
 from workbench.runs.study import parse, run_study
 from workbench.training.checkpoints import ensure_model, save_model
@@ -91,6 +92,16 @@ def test_the_page_holds_everything_and_fetches_nothing(written: Path):
     text = page.get_text(" ")
     assert all(advice["about"] in text for advice in report["recommendations"])
     assert "undefined: the returns do not vary" in text
+
+
+def test_a_page_of_made_up_prices_says_so(written: Path, tmp_path: Path):
+    report = json.loads((written / "report.json").read_text(encoding="utf-8"))
+    report["data"]["synthetic"] = True
+    report["project"]["run"] = "<b>bold</b>"
+    shutil.copytree(written / "figures", tmp_path / "figures")
+    page = BeautifulSoup(write_page(report, tmp_path).read_text(encoding="utf-8"), "html.parser")
+    assert "synthetic prices" in page.select_one("header .facts").get_text()
+    assert page.find("h1").get_text() == "Study of <b>bold</b>"
 
 
 def test_what_is_written_names_no_folder_of_this_machine(written: Path, root: Path):

@@ -135,7 +135,8 @@ def _name(key: str) -> str:
 
 def _tickers(report: dict[str, Any]) -> str:
     ticker = report["data"]["ticker"]
-    return ticker if isinstance(ticker, str) else f"{report['data']['tickers']} tickers"
+    told = ticker if isinstance(ticker, str) else f"{report['data']['tickers']} tickers"
+    return f"{told} · synthetic prices" if report["data"]["synthetic"] else told
 
 
 def _style() -> str:
