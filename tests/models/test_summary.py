@@ -74,6 +74,11 @@ def test_pytorchs_own_counter_passes_over_the_lstm():
     assert found.flops == 2 * 64 * 3 + 2 * 60 * 4 * 64 * (13 + 64 + 64 + 64)
 
 
+def test_the_lstm_of_six_fields_over_sixty_days_takes_six_million_operations():
+    found = summarize(LSTMModel(6, n_layers=2, task="regression"), x_of(1, 60, 6))
+    assert found.flops == 6_082_560 + 128
+
+
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize(
     ("layer", "by_hand"),

@@ -92,6 +92,25 @@ def test_what_no_gradient_reaches_is_counted_and_named(single):
     assert "left_over.weight, left_over.bias" in str(found)
 
 
+def test_a_template_layer_left_registered_is_found(single):
+    """The layer that nn.TransformerEncoder copies, kept by the model as well: a fault seen elsewhere."""
+
+    class Templated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Linear(3, 64)
+            self.layer = nn.TransformerEncoderLayer(64, 2, batch_first=True)
+            self.encoder = nn.TransformerEncoder(self.layer, 1, enable_nested_tensor=False)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.encoder(self.embedding(x))[:, -1])
+
+    found = study(Templated(), *single[:2], steps=1)
+    assert found.weights.without_gradient == 281_152
+    assert {name.partition(".")[0] for name in found.weights.unreached} == {"layer"}
+
+
 def test_the_window_is_compared_with_what_the_model_reads(single):
     found = study(Odd(), *single[:2], steps=0)
     assert (found.field.window, found.field.measured, found.field.formula) == (6, 3, None)
