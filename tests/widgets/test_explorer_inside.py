@@ -6,6 +6,7 @@ import pytest
 import workbench as wb
 from workbench.explainers.methods import METHODS
 from workbench.models.registry import build_model
+from workbench.training.checkpoints import ensure_model
 from workbench.training.prediction import predict
 from workbench.widgets.chart import PriceChart
 from workbench.widgets.explorer import Explorer
@@ -114,3 +115,39 @@ def test_a_price_chart_refuses_other_axes_in_words(together):
         ValueError, match="a price chart is about bars, and the scores of neighbours are by asset"
     ):
         PriceChart(prices, why)
+
+
+@pytest.fixture(scope="module")
+def kept(panel, windows_of, tmp_path_factory):
+    """A folder with a model of two markets that is read a day at a time."""
+    folder = tmp_path_factory.mktemp("together")
+    train, valid, _ = windows_of(panel).split(0.6, 0.8)
+    ensure_model("gats", train, valid, folder=folder, hidden_size=6, epochs=1, progress=False)
+    return folder, next(folder.iterdir())
+
+
+@pytest.mark.parametrize("by", ["folder", "selectors", "run"])
+def test_a_saved_model_of_a_panel_reopens_with_all_stocks_of_its_training(
+    kept, panel, windows_of, listen, by
+):
+    folder, place = kept
+    noise, other = "NOISE-BARS240", "LAG2-BARS240"
+    if by == "folder":
+        explorer = Explorer(str(place), folder=str(folder), ticker=noise)
+    elif by == "run":
+        explorer = Explorer(folder=str(folder), run=place.name, ticker=noise)
+    else:
+        explorer = Explorer(str(place), folder=str(folder))
+        assert explorer.ticker == other
+        listen(explorer).choose(ticker=noise)
+    assert (explorer.error, explorer.ticker) == ("", noise)
+    windows = windows_of(panel)
+    expected = predict(wb.load_model(place), windows).iloc[np.flatnonzero(windows.tickers == noise)]
+    np.testing.assert_array_equal(explorer._subject.predictions, expected)
+    assert "and here it sees" not in explorer.status
+
+
+def test_a_saved_model_of_a_panel_says_where_another_stock_is_alone(kept):
+    folder, place = kept
+    explorer = Explorer(str(place), folder=str(folder), source="synthetic", ticker="LAG5-SNR2-BARS260")
+    assert "and here it sees LAG5-SNR2-BARS260 alone" in explorer.status

@@ -1,5 +1,6 @@
 """Prices and windows made by what the provenance of other windows tells."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from workbench.features.windows import Windows
 from workbench.market.frame import PriceError, SourceError
 from workbench.market.loading import load_panel, load_prices
 from workbench.market.sources import SOURCES
-from workbench.training.reopening import UnreadablePrices
+from workbench.models.registry import NETWORKS
+from workbench.training.card import read_card
+from workbench.training.reopening import Reopened, UnreadablePrices, reopen
 
 PLAIN = {"kind": "make_features", "zscore": None}
 
@@ -79,3 +82,23 @@ def _labels_like(windows: Windows, prices: pd.DataFrame) -> pd.Series:
         "provenance": prices.attrs.get("provenance", {}),
     }
     return labels
+
+
+def reopened(
+    folder: Path, ticker: str | None, source: str | None, prices: pd.DataFrame | None = None
+) -> Reopened:
+    """Reopen a saved model with one ticker's prices.
+
+    A model that reads the stocks of a day together gets those of all its training, if the ticker is among
+    them: its answer for one hangs on the others.
+    """
+    if prices is None and _with_others(folder, ticker, source):
+        return reopen(folder)
+    return reopen(folder, ticker, source, prices)
+
+
+def _with_others(folder: Path, ticker: str | None, source: str | None) -> bool:
+    card = read_card(folder)
+    network, data = NETWORKS.get(str(card["model"].get("name"))), card.get("data") or {}
+    mine = ticker is None or ticker in data.get("ticker", ())
+    return network is not None and network.cross_sectional and mine and source in (None, data.get("source"))

@@ -12,8 +12,8 @@ from workbench.market.loading import load_prices
 from workbench.market.sources import SOURCES, source_of
 from workbench.training.checkpoints import load_history
 from workbench.training.history import History
-from workbench.training.reopening import Reopened, UnreadablePrices, reopen
-from workbench.widgets.borrowing import prices_of, windows_like
+from workbench.training.reopening import Reopened, UnreadablePrices
+from workbench.widgets.borrowing import prices_of, reopened, windows_like
 from workbench.widgets.catalogue import SavedModel
 from workbench.widgets.choices import VISITOR_SOURCES, models_of, tickers
 from workbench.widgets.subject import GIVEN, Subject, conventions, one_ticker, tickers_of
@@ -147,9 +147,12 @@ class Library:
         ).prepared()
 
     def _folder(self, folder: Path) -> Subject:
-        opened = reopen(folder, self.view.ticker, self.view.source)
+        view = self.view
+        opened = reopened(folder, view.ticker, view.source)
+        several = view.ticker if len(tickers_of(opened.windows)) > 1 else None
+        wish = Wish(view.source or opened.card["data"]["source"], several) if several else None
         keys = [m.key for m in models_of(self.view) if m.folder == folder.resolve()]
-        subject = self._of_reopened(opened, folder, keys[0] if keys else GIVEN, None)
+        subject = self._of_reopened(opened, folder, keys[0] if keys else GIVEN, wish)
         if keys:
             return subject
         self.first = replace(subject, held=(subject.ticker,))
@@ -193,7 +196,7 @@ class Library:
     ) -> Subject:
         if model.fault:
             raise ValueError(f"{model.key} cannot be used: {model.fault}")
-        opened = reopen(model.folder, wish.ticker, wish.source, prices)
+        opened = reopened(model.folder, wish.ticker, wish.source, prices)
         opened = replace(opened, note=" · ".join(filter(None, [why, opened.note])))
         return self._of_reopened(opened, model.folder, model.key, wish)
 
@@ -223,7 +226,9 @@ class Library:
         if now.run == GIVEN and self._holds(wish) and self.given is not None:
             return self._of_given(wish.ticker, wish.source)
         if now.folder is not None:
-            return self._of_reopened(reopen(now.folder, wish.ticker, wish.source), now.folder, now.run, wish)
+            return self._of_reopened(
+                reopened(now.folder, wish.ticker, wish.source), now.folder, now.run, wish
+            )
         prices = load_prices(wish.ticker, source=wish.source, interval=_interval(now))
         return Subject(
             model=now.model,
