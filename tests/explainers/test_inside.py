@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from torch import nn
 
 from workbench.explainers.agreement import by_bar
 from workbench.explainers.comparisons import compare
 from workbench.explainers.explanation import explain
-from workbench.explainers.inside import held_by, parts_of
+from workbench.explainers.inside import held_by, parts_of, shares
 from workbench.explainers.methods import METHODS
 from workbench.explainers.neighbours import row_agreement
 from workbench.explainers.regimes import temporal_importance
@@ -253,6 +255,18 @@ def test_modules_worked_by_hand_keep_their_order():
     assert why.change.tolist() == [7] * 4
 
 
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.sampled_from([None, "buy", "hold-sell"]), st.booleans())
+def test_exact_parts_add_up_whatever_the_weights(seed, target, by_bar):
+    windows = panel_of("classification", bars=10, seed=seed)
+    model = network("alstm" if by_bar else "hist", windows, seed=seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(2)
+    why = explain(model, windows, "decomposition" if by_bar else "modules", target=target)
+    assert np.abs(why.gap).max() < 1e-5 * max(1, np.abs(why.change).max())
+
+
 # Neighbours --------------------------------------------------------------------------------------
 
 
@@ -343,6 +357,15 @@ def test_rows_of_several_days_are_no_stocks_of_one(forecasts):
 
 
 # Shares ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 100))
+def test_shares_sum_to_one_and_do_not_change_with_the_unit(seed, unit):
+    values = torch.tensor(np.random.default_rng(seed).random((4, 3, 2)))
+    values[2] = 0
+    found = shares(values, "values")
+    np.testing.assert_allclose(found.sum((1, 2)), [1, 1, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(shares(values * unit, "values"), found, atol=1e-6)
 
 
 def test_frequencies_worked_by_hand():
