@@ -151,3 +151,15 @@ def test_a_saved_model_of_a_panel_says_where_another_stock_is_alone(kept):
     folder, place = kept
     explorer = Explorer(str(place), folder=str(folder), source="synthetic", ticker="LAG5-SNR2-BARS260")
     assert "and here it sees LAG5-SNR2-BARS260 alone" in explorer.status
+
+
+def test_masks_by_bar_and_feature_are_shown_and_drawn(windows, prices, listen, numbers):
+    model = build_model("tabnet", windows, n_d=4, n_a=4, n_steps=2).eval()
+    page = listen(Explorer(model, windows, prices, method="masks"))
+    assert page.explorer.method == "masks"
+    (content, buffers), *_ = page.ask(ask="scores", version=1, method="masks", target="", windows=[5])
+    assert (content["signed"], content["features"]) == (False, windows.n_features)
+    expected = wb.explain(model, windows[[5]], "masks").scores[0]
+    shown = numbers(buffers[0], "<f4", windows.lookback, windows.n_features)
+    np.testing.assert_allclose(shown, expected, atol=1e-5)
+    assert len(page.explorer.snapshot().data) > 1000
