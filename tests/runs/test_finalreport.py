@@ -170,15 +170,51 @@ def test_prices_after_validation_never_move_the_threshold(report, opened):
     assert [dict(t) for t in chosen.trials] == report["strategy"]["trials"]
 
 
-@pytest.mark.parametrize("sure", [1 / 3, 0.33336])
-def test_a_model_that_is_never_sure_is_tried_at_a_threshold_that_binds(opened, sure):
+def test_a_model_that_is_never_sure_is_tried_at_a_threshold_that_binds(opened):
     valid = opened.parts.valid
-    rest = (1 - sure) / 2
-    answers = pd.DataFrame([[sure, rest, rest]] * len(valid), valid.dates, ["sell", "hold", "buy"])
+    answers = pd.DataFrame(1 / 3, valid.dates, ["sell", "hold", "buy"])
     chosen = choose_strategy(answers, valid, opened.prices)
     assert (chosen.threshold, len(chosen.trials)) == (0.3334, 1)
     assert chosen.trials[0] == {"threshold": 0.3334, "Sharpe": None, "trades": 0}
     assert "no validation trade" in chosen.chosen
+
+
+@pytest.mark.parametrize("least", [0.33336, 0.41236])
+def test_rounding_moves_no_threshold_past_answers_that_hardly_differ(opened, least):
+    valid = opened.parts.valid
+    buy = np.linspace(least, least + 1e-6, len(valid))
+    answers = pd.DataFrame({"sell": (1 - buy) / 2, "hold": (1 - buy) / 2, "buy": buy}, valid.dates)
+    tried = [trial["threshold"] for trial in choose_strategy(answers, valid, opened.prices).trials]
+    shares = [float((buy >= cut).mean()) for cut in tried]
+    assert shares == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1], abs=0.01)
+
+
+def test_forecasts_that_hardly_differ_are_traded_on_too(opened):
+    valid = opened.parts.valid
+    forecast = pd.DataFrame({"forecast": np.full(len(valid), 0.00123456)}, valid.dates)
+    chosen = choose_strategy(forecast, replace(valid, task="regression", classes=()), opened.prices)
+    assert (chosen.threshold, chosen.trials[0]["Sharpe"] is None) == (0.00123456, False)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_windows_whose_labels_nobody_knows_yet_are_judged_by_no_figure(task):
+    prices = load_prices("AAPL", start=START, end="2009-06-30")
+    labels = label_moves(prices, horizon=5) if task == "classification" else forward_return(prices, 5)
+    windows = Windows.of(make_features(prices), labels, 10)[-3:]
+    found = judge(predict(build_model("lstm", windows, hidden_size=4), windows), windows)
+    assert found["windows"] == 0
+    for value in (*found["figures"].values(), *found["interval"]):
+        assert value == {"undefined": "the label of no window is known"}
+
+
+def test_the_interval_of_daily_correlations_is_of_the_days_that_their_mean_is_of():
+    prices = load_panel(["AAPL", "IBM"], start=START, end="2009-12-31")
+    windows = Windows.of(make_features(prices), forward_return(prices, 2), 5)
+    forecast = np.random.default_rng(0).normal(size=len(windows))
+    keys = pd.MultiIndex.from_arrays([windows.dates, windows.tickers], names=["date", "ticker"])
+    found = judge(pd.DataFrame({"forecast": forecast}, keys), windows, draws=200)
+    low, high = found["interval"]
+    assert low < found["figures"]["IC"] < high  # two stocks a day, correlated at −1 or 1
 
 
 def test_a_threshold_that_is_given_is_taken(opened):

@@ -1,16 +1,19 @@
 """How good a model's answers are on windows that it never saw, and how far chance could have moved that."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from workbench.features.windows import Windows
-from workbench.runs.comparison.scores import Resampling, daily_correlations, interval, mean_over_spread, ratio
+from workbench.runs.comparison.scores import Resampling, interval, mean_over_spread, ratio
 from workbench.runs.finalreport.numbers import Figure, figure
 from workbench.training.metrics import (
     balanced_accuracy,
     confusion,
     information_coefficient,
+    information_coefficients,
     information_ratio,
     matthews,
     rank_information_coefficient,
@@ -19,6 +22,9 @@ from workbench.training.metrics import (
 __all__ = ["FEW", "judge", "span_of"]
 
 FEW = "fewer than 20 days, too few to draw from"
+NONE = "the label of no window is known"
+CLASSES = ("balanced accuracy", "accuracy", "Matthews correlation", "log loss [nat]")
+FORECASTS = ("IC", "rank IC")
 Judgement = dict[str, object]
 
 
@@ -48,6 +54,8 @@ def judge(answers: pd.DataFrame, windows: Windows, draws: int = 1000, seed: int 
 
 
 def _classes(answers: pd.DataFrame, windows: Windows, how: Resampling) -> Judgement:
+    if not len(windows):
+        return _unjudged("balanced accuracy", CLASSES, 1 / len(windows.classes))
     y, predicted = windows.y.numpy(), answers.to_numpy().argmax(axis=1)
     counts = confusion(y, predicted, len(windows.classes))
     likely = np.log(np.maximum(answers.to_numpy()[np.arange(len(y)), y], np.finfo(float).tiny))
@@ -66,6 +74,16 @@ def _classes(answers: pd.DataFrame, windows: Windows, how: Resampling) -> Judgem
         "figures": figures,
         "guessing": 1 / occurring,
         "interval": [figure(low, FEW), figure(high, FEW)],
+    }
+
+
+def _unjudged(headline: str, names: Sequence[str], guessing: float) -> Judgement:
+    none = figure(None, NONE)
+    return {
+        "headline": headline,
+        "figures": dict.fromkeys(names, none),
+        "guessing": guessing,
+        "interval": [none, none],
     }
 
 
@@ -90,6 +108,8 @@ def _balanced(sums: Float[np.ndarray, "draw value"], n_classes: int) -> Float[np
 
 
 def _forecasts(answers: pd.DataFrame, windows: Windows, how: Resampling) -> Judgement:
+    if not len(windows):
+        return _unjudged("IC", (*FORECASTS, *(("ICIR",) if windows.is_panel else ())), 0.0)
     forecast, y = answers["forecast"].to_numpy(), windows.y.double().numpy()
     groups = windows.dates.to_numpy() if windows.is_panel else np.zeros(len(y))
     constant = "forecasts or outcomes never vary" + (" within a day" if windows.is_panel else "")
@@ -100,7 +120,7 @@ def _forecasts(answers: pd.DataFrame, windows: Windows, how: Resampling) -> Judg
     if windows.is_panel:
         spread = "needs two days of differing IC"
         figures["ICIR"] = figure(information_ratio(forecast, y, groups), spread)
-    low, high = _daily(answers, y, how) if windows.is_panel else _over_time(forecast, y, how)
+    low, high = _daily(forecast, y, groups, how) if windows.is_panel else _over_time(forecast, y, how)
     return {
         "headline": "IC",
         "figures": figures,
@@ -109,9 +129,9 @@ def _forecasts(answers: pd.DataFrame, windows: Windows, how: Resampling) -> Judg
     }
 
 
-def _daily(answers: pd.DataFrame, y: np.ndarray, how: Resampling) -> tuple[float, float]:
-    forecast = pd.Series(answers["forecast"].to_numpy(), answers.index)
-    found = daily_correlations(forecast, pd.Series(y, answers.index))["ic"].dropna().to_numpy()
+def _daily(forecast: np.ndarray, y: np.ndarray, days: np.ndarray, how: Resampling) -> tuple[float, float]:
+    order = np.argsort(days, kind="stable")
+    found = information_coefficients(forecast[order], y[order], days[order])
     return interval(np.stack([found, np.ones(len(found))], axis=1), ratio, how)
 
 

@@ -16,6 +16,7 @@ from workbench.trading.signals import positions, positions_from_forecast
 __all__ = ["Strategy", "choose_strategy", "fill_of", "traded"]
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the validation answers that a threshold lets act, at the least
+MOVED = 0.01  # of the answers: a threshold that rounding moves past more of them stays as it is
 RULES = {
     "classes": "buy or sell short when that class is the likeliest and its probability reaches the "
     "threshold; hold keeps the position; below the threshold flat",
@@ -133,5 +134,13 @@ def _candidates(answers: pd.DataFrame, rule: str) -> list[float]:
     cuts = np.quantile(strength, SHARES)
     if rule == "classes":
         floor = 1 / answers.shape[1]  # at or below it nothing is left out
-        cuts = np.ceil(np.maximum(cuts, floor + 1e-6) * 1e4) / 1e4
-    return [float(f"{cut:.4g}") for cut in np.unique(cuts)]
+        cuts = np.maximum(cuts, floor + 1e-6)
+        rounded = np.ceil(cuts * 1e4) / 1e4
+    else:
+        rounded = np.array([float(f"{cut:.4g}") for cut in cuts])
+    moved = [
+        abs(int((strength >= a).sum()) - int((strength >= b).sum()))
+        for a, b in zip(cuts, rounded, strict=True)
+    ]
+    kept = np.where(np.array(moved) <= MOVED * len(strength), rounded, cuts)
+    return np.unique(kept).tolist()
