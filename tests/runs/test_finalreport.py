@@ -20,7 +20,7 @@ from workbench.runs.finalreport.judging import judge
 from workbench.runs.finalreport.numbers import figure, value_at
 from workbench.runs.finalreport.opened import open_run
 from workbench.runs.finalreport.performance import Wishes, measure
-from workbench.runs.finalreport.strategy import choose_strategy, traded
+from workbench.runs.finalreport.strategy import Strategy, choose_strategy, traded
 from workbench.trading.ledger import backtest
 from workbench.trading.signals import positions
 from workbench.training.checkpoints import ensure_model, save_model
@@ -296,6 +296,25 @@ def test_forecasts_of_a_panel_are_traded_by_rank_against_the_unlevered_panel(tmp
     assert "ranks have no threshold" in refused["performance"]["reason"]
 
 
+def test_later_forecasts_never_size_an_earlier_book_of_ranks():
+    prices = load_panel(["AAPL", "GE", "JPM", "KO", "PG"], source="sample20", start=START, end="2009-06-30")
+    noise = np.random.default_rng(1).normal(size=len(prices))
+    whole = pd.DataFrame({"forecast": noise}, prices.index)
+    whole.attrs["horizon"] = 5
+    days = whole.index.get_level_values("date")
+    early = whole.loc[days <= days.unique()[8]]
+    rule = Strategy("ranks", None, "", "next_close", 0.0)
+    before = traded(early, prices, rule).weights
+    pd.testing.assert_frame_equal(before, traded(whole, prices, rule).weights.loc[before.index])
+    calm = pd.DataFrame({"forecast": np.tile(np.arange(5.0), len(days) // 5)}, prices.index)
+    calm.attrs["horizon"] = 5
+    full = traded(calm, prices, rule)
+    assert full.conventions.exposure == 2.5
+    held = full.weights.to_numpy()
+    assert np.abs(held[5]).sum() == pytest.approx(1)  # a fifth is filled on each of the first five days
+    assert np.abs(held).sum(1).max() < 1.2  # and drifts from then on
+
+
 def test_windows_of_the_users_own_are_not_run_with_the_reason(tmp_path):
     prices = load_prices("AAPL", start=START, end=END)
     features = make_features(prices)[["rsi_14"]] * 2
@@ -420,8 +439,6 @@ def test_traded_by_hand_of_three_forecasts():
     prices = pd.DataFrame({"close": [100.0, 110.0, 99.0]}, index=dates)
     prices.attrs["provenance"] = {"ticker": "A", "interval": "1d", "fields": ["close"]}
     answers = pd.DataFrame({"forecast": [0.02, -0.03, 0.001]}, index=dates)
-    from workbench.runs.finalreport.strategy import Strategy
-
     book = traded(answers, prices, Strategy("forecast", 0.01, "", "next_close", 0.0))
     assert book.positions.iloc[:, 0].tolist() == [1.0, -1.0, 0.0]
     assert book.equity.tolist() == pytest.approx([100_000, 100_000, 90_000])

@@ -16,6 +16,7 @@ from workbench.trading.signals import positions, positions_from_forecast
 __all__ = ["Strategy", "choose_strategy", "fill_of", "traded"]
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the validation answers that a threshold lets act, at the least
+QUARTER = 0.25  # of a day's stocks are bought, and as many sold
 MOVED = 0.01  # of the answers: a threshold that rounding moves past more of them stays as it is
 RULES = {
     "classes": "buy or sell short when that class is the likeliest and its probability reaches the "
@@ -112,9 +113,10 @@ def traded(answers: pd.DataFrame, prices: pd.DataFrame, strategy: Strategy) -> B
     exposure = 1.0
     if strategy.rule == "ranks":
         forecast = pd.Series(answers["forecast"].to_numpy(), answers.index)
-        held: pd.Series | pd.DataFrame = long_short(forecast, int(answers.attrs["horizon"]))
-        gross = float(np.abs(held.to_numpy()).sum(axis=1).max())
-        exposure = len(held.columns) / gross if gross else 1.0
+        held: pd.Series | pd.DataFrame = long_short(forecast, int(answers.attrs["horizon"]), QUARTER)
+        # Not by what was held at most, which nobody knew before the last day.
+        most = int(np.unique(forecast.index.get_level_values("date"), return_counts=True)[1].max())
+        exposure = len(held.columns) / (2 * max(1, int(QUARTER * most)))
     elif strategy.rule == "classes":
         held = positions(answers, strategy.threshold or 0.0)
     else:
