@@ -51,6 +51,7 @@ class Batches:
         self.groups = None if days is None else days[0 if training else 1]
         self.days = torch.from_numpy(_days(windows))
         self.known = torch.from_numpy(np.asarray(windows.label_dates.notna()))
+        self.all_known = bool(self.known.all())  # as a rule; then nothing need be left out
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         windows, size = self.windows, self.net.batch_size
@@ -148,22 +149,23 @@ class WindowsNet(NeuralNet):
         if not math.isfinite(loss.item()):
             self._diverged(loss.item(), batches)
         if training:
-            self.labels_.append(int(batches.known[batches.rows].sum()))
+            known = len(y_true) if batches.all_known else int(batches.known[batches.rows].sum())
+            self.labels_.append(known)
         return loss
 
     def _criterion(self, outputs: Tensor, y: Tensor, batches: Batches, rows: slice | Tensor) -> Tensor:
         """Return the loss of the windows whose label is known."""
-        known, days = batches.known[rows], batches.days[rows]
-        if not bool(known.all()):
-            outputs, y, days = outputs[known], y[known], days[known]
+        known = slice(None) if batches.all_known else batches.known[rows]
         if isinstance(self.criterion_, CorrelationLoss):
-            return self.criterion_(outputs, y, days.to(outputs.device))
-        return self.criterion_(outputs, y)
+            days = batches.days[rows][known].to(outputs.device)
+            return self.criterion_(outputs[known], y[known], days)
+        return self.criterion_(outputs[known], y[known])
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         """Start the clock."""
         super().on_epoch_begin(net, *args, **kwargs)
         self.outputs_, self.labels_, self.began_ = [], list[int](), time.perf_counter()
+        self.order_ = torch.arange(len(self.job.valid))
 
     def on_batch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         """End here if asked to."""
@@ -181,7 +183,7 @@ class WindowsNet(NeuralNet):
         with turn(self.module_):
             step = super().validation_step(batch, **fit_params)
         rows = self.valid_batches_.rows
-        self.outputs_.append((torch.arange(len(self.job.valid))[rows], step["y_pred"]))
+        self.outputs_.append((self.order_[rows], step["y_pred"]))
         return step
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
