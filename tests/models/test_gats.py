@@ -50,6 +50,35 @@ def test_the_network_agrees_with_loops_over_pairs_of_stocks(version, base, dtype
     torch.testing.assert_close(model(x).double(), naive_gats(model, x), rtol=0, atol=tolerance)
 
 
+def test_weights_of_qlib_go_in_by_the_names_that_are_told():
+    """Their one vector a scores the states of a pair, those of the one attended to first."""
+    torch.manual_seed(0)
+    rnn = torch.nn.LSTM(4, 6, 2, batch_first=True).double()
+    linears = {"transformation": (6, 6), "fc": (6, 6), "fc_out": (1, 6)}
+    theirs = {f"{name}.weight": torch.randn(shape).double() for name, shape in linears.items()}
+    theirs |= {f"{name}.bias": torch.randn(shape[0]).double() for name, shape in linears.items()}
+    a = torch.randn(12, 1).double()
+    names = {"transformation": "attention.w", "fc": "linear", "fc_out": "head"}
+    state = {f"base.{name}": weight for name, weight in rnn.state_dict().items()}
+    for name, weight in theirs.items():
+        module, _, kind = name.partition(".")
+        state[f"{names[module]}.{kind}"] = weight
+    state |= {"attention.a_1.weight": a[:6].T, "attention.a_2.weight": a[6:].T}
+    model = GATs(4, hidden_size=6, n_layers=2, task="regression").double().eval()
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert unexpected == []
+    assert all("scaling" in name for name in missing)
+    x = torch.randn(3, 7, 4, dtype=torch.float64)
+    h = rnn(x)[0][:, -1].detach()
+    told = h @ theirs["transformation.weight"].T + theirs["transformation.bias"]
+    for i in range(3):
+        scores = {j: float(leaky(torch.cat([told[j], told[i]]) @ a[:, 0])) for j in range(3)}
+        z = sum(share * h[j] for j, share in softmax(scores).items()) + h[i]
+        hidden = leaky(theirs["fc.weight"] @ z + theirs["fc.bias"])
+        answer = theirs["fc_out.weight"] @ hidden + theirs["fc_out.bias"]
+        assert model(x)[i, 0].item() == pytest.approx(answer.item(), abs=1e-12)
+
+
 def test_three_stocks_worked_by_hand():
     attention = GraphAttention(1, version=1, slope=0.5).double()
     with torch.no_grad():

@@ -77,6 +77,12 @@ class GATs(nn.Module):
     ----------
     cross_sectional
         True: a batch is the windows of one day, since the stocks in it attend to each other.
+
+    Notes
+    -----
+    Weights of qlib's `GATModel` go into version 1 by these names: rnn → base, transformation → attention.w,
+    the first and the second half of a, as rows, → attention.a_1.weight and attention.a_2.weight, fc → linear,
+    fc_out → head.
     """
 
     cross_sectional = True
