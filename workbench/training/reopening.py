@@ -186,8 +186,8 @@ def _features(prices: pd.DataFrame, data: dict[str, Any], spec: ModelSpec) -> pd
     if missing:
         raise UnreadablePrices(
             f"The model reads {', '.join(missing)}, which {data['features']['kind']} doesn't make of the "
-            f"prices of {prices.attrs['provenance']['ticker']}. If these prices lack a field, choose others; if the "
-            f"columns are your own: {BY_HAND}",
+            f"prices of {prices.attrs['provenance']['ticker']}. If these prices lack a field, choose others; "
+            f"if the columns are your own: {BY_HAND}",
             missing,
             prices,
         )
