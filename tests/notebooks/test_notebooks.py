@@ -24,6 +24,13 @@ SMALL: dict[str, dict[str, object]] = {
     "03_rollout": QUICK,
     "04_backtest": QUICK,
     "05_explainers": {**QUICK, "WINDOWS": 3, "PLANTED_EPOCHS": 1},
+    "06_models": {
+        "PANEL_FROM": "2015",
+        "PANEL_VALID": "2016-07",
+        "PANEL_TEST": "2017-07",
+        "EPOCHS": 1,
+        "SMALL": "{folder}/comparison",
+    },
 }
 
 # Other data through the same notebooks: one that they know the truth of, one of a few months.

@@ -1,6 +1,7 @@
 """The results as frames for people: a row a model, the numbers with their spread."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -127,7 +128,7 @@ def _models(results: Mapping[str, Any], dataset: str) -> list[dict[str, Any]]:
 def _absent(results: Mapping[str, Any], dataset: str) -> dict[str, str]:
     ran = {model["model"] for model in _models(results, dataset)}
     mine = [each for each in results["not_run"] if each["dataset"] == dataset]
-    return {each["model"]: each["why"] for each in mine if each["model"] not in ran}
+    return {each["model"]: shorten(each["why"], 60) for each in mine if each["model"] not in ran}
 
 
 def _first(need: Mapping[str, Any]) -> str:
