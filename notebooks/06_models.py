@@ -254,7 +254,7 @@ tables.figures_table(small, "closes20").loc[["zero", "ridge", "gru"]]
 # %%
 results = read_results(RESULTS)
 changed = disagreeing(results)
-print(f"{results['command']}\n{results['date'][:10]}, {results['machine']}, {len(results['cells'])} cells")
+print(f"{results['command']}\n{results['date'][:10]}, {results['places'][0]['processor']}, {len(results['cells'])} cells")
 for part in ("data", "configuration", "code", "model"):
     count = sum(part in each["differs"] for each in changed)
     if count:

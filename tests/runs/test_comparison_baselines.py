@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.models.registry import NETWORKS, build_model
 from workbench.runs.comparison import datasets
 from workbench.runs.comparison.baselines import NotRun, last_return, lightgbm, ridge, table, zero
 from workbench.runs.comparison.cells import Settings
@@ -31,6 +32,33 @@ def test_labels_are_returns_less_the_mean_of_the_day(data: Dataset):
     raw = closes.iloc[day + horizon] / closes.iloc[day] - 1
     label = excess_return(data.prices, horizon).xs(closes.index[day], level="date")
     assert label.to_numpy() == pytest.approx((raw - raw.mean()).to_numpy())
+
+
+def test_the_mean_of_a_day_waits_for_no_stock_that_misses_bars(data: Dataset):
+    horizon, late = 2, data.prices.index.get_level_values("ticker") == "KO"
+    dates = data.prices.index.unique("date")
+    gone = late & data.prices.index.get_level_values("date").isin(dates[22:25])
+    prices = data.prices[~gone]  # KO's label of day 20 is known on day 25 only
+    labels = excess_return(prices, horizon)
+    closes = prices["close"].unstack("ticker")
+    raw = closes.iloc[22] / closes.iloc[20] - 1
+    assert labels[dates[20], "AAPL"] == pytest.approx(raw["AAPL"] - raw.drop("KO").mean())
+    own = closes["KO"].iloc[25] / closes["KO"].iloc[20] - 1
+    everyone = np.append(raw.drop("KO"), own).mean()
+    assert labels[dates[20], "KO"] == pytest.approx(own - everyone)
+    changed = prices.copy()
+    later = changed.index.get_level_values("date") > dates[22]
+    changed.loc[later, "close"] *= np.random.default_rng(0).uniform(0.5, 2, later.sum())
+    early = (labels.index.get_level_values("date") <= dates[20]) & (
+        labels.index.get_level_values("ticker") != "KO"
+    )
+    assert excess_return(changed, horizon)[early].equals(labels[early])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_smallest_form_suits_every_network(data: Dataset, name: str):
+    model = build_model(name, data.train)
+    assert model(data.train.batch(slice(0, 3))).shape == (3, 1)
 
 
 def test_zero_forecasts_nothing_and_says_that_it_has_no_ic(data: Dataset):
@@ -69,12 +97,15 @@ def test_ridge_is_scikit_learns_and_the_normal_equations(data: Dataset):
 def test_ridge_takes_the_alpha_that_does_best_on_the_validation_windows(data: Dataset, monkeypatch):
     from workbench.runs.comparison import baselines
 
-    y, missed = data.valid.y.double().numpy(), {}
+    found = {}
     for alpha in baselines.ALPHAS:
         monkeypatch.setattr(baselines, "ALPHAS", (alpha,))
-        missed[alpha] = np.mean((ridge(data, 0).forecast(data.valid) - y) ** 2)
+        forecast, outcome = ridge(data, 0).forecast(data.valid), data.valid.y.double().numpy()
+        days = [data.valid.dates == day for day in data.valid.dates.unique()]
+        found[alpha] = np.mean([np.corrcoef(forecast[day], outcome[day])[0, 1] for day in days])
     monkeypatch.undo()
-    assert ridge(data, 0).told["alpha"] == min(missed, key=missed.__getitem__)
+    assert len(set(found.values())) == len(found)
+    assert ridge(data, 0).told["alpha"] == max(found, key=found.__getitem__)
 
 
 @pytest.mark.parametrize("name", ["ridge", "lightgbm", "lstm"])

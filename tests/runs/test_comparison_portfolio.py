@@ -70,3 +70,19 @@ def test_who_never_trades_keeps_the_money_and_has_no_sharpe_ratio(prices: pd.Dat
     assert (book.equity == book.equity.iloc[0]).all()
     assert np.isnan(figures["sharpe"])
     assert reasons["sharpe"] == reasons["sharpe_before_costs"] == "the returns do not vary"
+
+
+def test_equal_forecasts_share_the_places_they_take(prices: pd.DataFrame):
+    values = np.zeros((3, 8))
+    values[:, 7] = 1.0  # one stands out, and seven are alike: two places are sold, one more is bought
+    chosen = long_short(panel(values, prices), horizon=1).to_numpy()
+    assert chosen[:, 7].tolist() == [1.0] * 3
+    assert chosen[:, :7] == pytest.approx(np.full((3, 7), 1 / 7 - 2 / 7))
+    assert chosen.sum(axis=1) == pytest.approx(np.zeros(3))
+
+
+def test_later_forecasts_change_no_earlier_weight(prices: pd.DataFrame):
+    values = np.random.default_rng(3).normal(size=(40, 8))
+    whole = trade(long_short(panel(values, prices), horizon=5), prices)
+    part = trade(long_short(panel(values[:12], prices), horizon=5), prices)
+    assert np.array_equal(whole.weights.to_numpy()[:10], part.weights.to_numpy()[:10])

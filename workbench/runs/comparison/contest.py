@@ -169,3 +169,6 @@ def _import_all() -> None:
         importlib.import_module(name)
     if importlib.util.find_spec("lightgbm") is not None:
         importlib.import_module("lightgbm")
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.square().sum().backward()
+    torch.optim.AdamW([weight]).step()  # the first of a process imports hundreds of modules

@@ -68,10 +68,10 @@ RECIPES = {
 }
 SMALLEST = {
     "closes20": Recipe(
-        "twenty US stocks, a year and a half", "sample20", "2021", "2022-03", "2022-07", "2022", 5
+        "twenty US stocks, a year and a half", "sample20", "2021", "2022-03", "2022-07", "2022", 8
     ),
     "ohlcv5": Recipe(
-        "five tickers, a year and a half", "sample", "2011-10", "2012-09", "2012-12", "2013", 5, twenty=True
+        "five tickers, a year and a half", "sample", "2011-10", "2012-09", "2012-12", "2013", 8, twenty=True
     ),
 }
 
@@ -124,9 +124,18 @@ def excess_return(prices: pd.DataFrame, horizon: int) -> pd.Series:
 
     What all stocks do together can neither rank them nor pay a book that buys as much as it sells. A day's
     correlation over stocks is the same with and without it.
+
+    The mean is that of the returns known when the stock's own is. So where some stock misses bars, and is
+    late, those of the others don't wait for it, and know nothing later than they should.
     """
     raw = forward_return(prices, horizon)
-    excess = (raw - raw.groupby(level="date").transform("mean")).rename("excess_return")
+    wide = raw.unstack("ticker")  # noqa: PD010 (each pair comes once)
+    dates = pd.Series(prices.index.get_level_values("date"), prices.index)
+    known = dates.groupby(level="ticker").shift(-horizon).unstack("ticker")  # noqa: PD010
+    ends = pd.DataFrame(known, columns=wide.columns)
+    means = {name: wide.where(ends.le(ends[name], axis=0)).mean(axis=1) for name in wide.columns}
+    mean = pd.DataFrame(means, columns=wide.columns).stack(future_stack=True).reindex(raw.index)  # noqa: PD013
+    excess = (raw - mean).rename("excess_return")
     excess.attrs = dict(raw.attrs)
     return excess
 

@@ -10,10 +10,11 @@ from workbench.trading.ledger import backtest
 from workbench.trading.result import BacktestResult
 
 COST_BPS = 5.0
+QUARTER = 0.25  # of the day's stocks are bought, and as many sold
 FILL = "next_close"  # nobody knows a close before it, and of some panels closes are all there is
 
 
-def long_short(forecast: pd.Series, horizon: int, share: float = 0.25) -> pd.DataFrame:
+def long_short(forecast: pd.Series, horizon: int, share: float = QUARTER) -> pd.DataFrame:
     """Buy the stocks with the highest forecasts and sell as many with the lowest.
 
     Each day chooses its own; the position is the mean of the last `horizon` days' choices, so each choice is
@@ -31,29 +32,27 @@ def long_short(forecast: pd.Series, horizon: int, share: float = 0.25) -> pd.Dat
     Returns
     -------
     DataFrame
-        Positions in [−1, 1], date × ticker. A day whose forecasts are all alike chooses nothing; of equal
-        forecasts the first ticker by name counts as lower.
+        Positions in [−1, 1], date × ticker. Stocks with equal forecasts share the places that they take, so a
+        day whose forecasts are all alike chooses nothing.
     """
     wide = forecast.astype("float64").unstack("ticker").sort_index()  # noqa: PD010 (each pair comes once)
-    values = wide.to_numpy()
-    known = np.isfinite(values)
-    count = known.sum(axis=1)
-    take = np.maximum(1, np.floor(share * count)).astype(int)
-    order = np.argsort(np.where(known, values, np.inf), axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.broadcast_to(np.arange(values.shape[1]), order.shape), axis=1)
-    bought = known & (rank >= (count - take)[:, None])
-    sold = known & (rank < take[:, None])
-    lowest = np.where(known, values, np.inf).min(axis=1)
-    highest = np.where(known, values, -np.inf).max(axis=1)
-    undecided = (lowest >= highest) | (count < 2 * take)
-    chosen = np.where(undecided[:, None], 0.0, bought.astype(float) - sold)
-    summed = np.cumsum(chosen, axis=0)
-    summed[horizon:] -= summed[:-horizon].copy()
-    return pd.DataFrame(np.round(summed) / horizon, wide.index, wide.columns)
+    count = wide.notna().sum(axis=1).to_numpy()[:, None]
+    take = np.maximum(1, np.floor(share * count))
+    # Equal forecasts stand at places below + 1 … upto from the lowest, and share what those are worth.
+    below = wide.rank(axis=1, method="min").to_numpy() - 1
+    upto = wide.rank(axis=1, method="max").to_numpy()
+    bought = np.clip(upto - np.maximum(below, count - take), 0, None) / (upto - below)
+    sold = np.clip(np.minimum(upto, take) - below, 0, None) / (upto - below)
+    chosen = np.where((count < 2 * take) | wide.isna(), 0.0, bought - sold)
+    held = np.zeros_like(chosen)
+    for age in range(min(horizon, len(chosen))):
+        held[age:] += chosen[: len(chosen) - age]
+    return pd.DataFrame(held / horizon, wide.index, wide.columns)
 
 
-def trade(positions: pd.DataFrame, prices: pd.DataFrame, cost_bps: float = COST_BPS) -> BacktestResult:
+def trade(
+    positions: pd.DataFrame, prices: pd.DataFrame, cost_bps: float = COST_BPS, share: float = QUARTER
+) -> BacktestResult:
     """Run the positions through the ledger, put up so that a full book is half bought and half sold.
 
     Parameters
@@ -64,9 +63,12 @@ def trade(positions: pd.DataFrame, prices: pd.DataFrame, cost_bps: float = COST_
         The panel the forecasts are of.
     cost_bps
         Fee per side.
+    share
+        As for `long_short`.
     """
-    gross = float(np.abs(positions.to_numpy()).sum(axis=1).max())
-    exposure = len(positions.columns) / gross if gross else 1.0
+    stocks = len(positions.columns)
+    # By what a book may hold, not by what it came to hold: that nobody knew before the last day.
+    exposure = stocks / (2 * max(1, math.floor(share * stocks)))
     return backtest(positions, prices, FILL, "on_change", cost_bps, exposure=exposure)
 
 

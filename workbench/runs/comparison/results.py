@@ -1,11 +1,9 @@
 """The comparison as one JSON file: cells, models, needs, what was not run, what others published."""
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ FIGURES = (
     "sharpe_before_costs", "cagr", "max_drawdown", "turnover_a_day",
 )  # fmt: skip
 COSTS = ("train_cpu_s", "epoch_cpu_s", "predict_cpu_ms_a_window", "peak_mb", "parameters")
+_APART = ("days", "place")  # too much of a cell, and told once
 DRAWS = 4  # times those of a cell: the far tails are asked for
-LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "lightgbm", "arch")
 
 
 def results_of(
@@ -62,16 +60,14 @@ def results_of(
     return {
         **told,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": processor(),
-        "python": platform.python_version(),
-        "libraries": _libraries(),
+        "places": _places(records),
         "settings": asdict(settings),
         "datasets": {name: _dataset(data) for name, data in datasets.items()},
         "models": models,
         "needs": needs,
         "not_run": list(not_run),
         "published": {"citation": CITATION, "figures": published().to_dict(orient="index")},
-        "cells": [{name: value for name, value in r.items() if name != "days"} for r in records],
+        "cells": [{name: value for name, value in r.items() if name not in _APART} for r in records],
     }
 
 
@@ -105,14 +101,6 @@ def majority(data: Dataset) -> float:
     return max(up, down) / (up + down)
 
 
-def processor() -> str:
-    """The processor's name, as Linux knows it, else as Python does."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def _model(dataset: str, group: Group, drawn: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "dataset": dataset,
@@ -142,11 +130,7 @@ def _name(record: Record) -> dict[str, Any]:
     return {name: record[name] for name in ("dataset", "model", "seed")}
 
 
-def _libraries() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+def _places(records: Sequence[Record]) -> list[dict[str, str]]:
+    """The machines and versions that computed the cells, each once."""
+    found = {tuple(sorted(record["place"].items())): record["place"] for record in records}
+    return list(found.values())

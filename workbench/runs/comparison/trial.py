@@ -13,6 +13,7 @@ from workbench.runs.comparison.baselines import BASELINES, NotRun, Trained
 from workbench.runs.comparison.cells import Cell, Settings
 from workbench.runs.comparison.datasets import Dataset
 from workbench.runs.comparison.memory import peak_memory
+from workbench.runs.comparison.place import place
 from workbench.runs.comparison.portfolio import long_short, money, trade
 from workbench.runs.comparison.scores import (
     Resampling,
@@ -54,6 +55,7 @@ def run_cell(cell: Cell, data: Dataset, settings: Settings) -> dict[str, Any]:
         "code": cell.code,
         "configuration": cell.configuration,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "place": place(),
         "windows": {name: len(getattr(data, name)) for name in ("train", "valid", "test")},
         "cost": {
             "train_cpu_s": learnt - began,
