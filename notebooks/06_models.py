@@ -296,8 +296,8 @@ tables.costs_table(results, "closes20")
 # %% [markdown]
 # ## Which model for which need
 #
-# A name stands alone only where the 95 % interval of its lead over each other leaves out zero. Seconds and memory
-# within a quarter of each other count as alike. Who comes first of so many came first partly by luck, so to be told from
+# A name stands alone only where the interval of its lead over each other leaves out zero, at 95 % for all of them
+# together. Seconds and memory within a quarter of each other count as alike. Who comes first of so many came first partly by luck, so to be told from
 # knowing nothing it must lie further off than one model alone would have to.
 
 # %%
