@@ -253,8 +253,8 @@ tables.figures_table(small, "closes20").loc[["zero", "ridge", "gru"]]
 
 # %%
 results = read_results(RESULTS)
-changed = disagreeing(results)
-print(f"{results['command']}\n{results['date'][:10]}, {results['places'][0]['processor']}, {len(results['cells'])} cells")
+changed, where = disagreeing(results), results["places"][0]["processor"]
+print(f"{results['command']}\n{results['date'][:10]}, {where}, {len(results['cells'])} cells")
 for part in ("data", "configuration", "code", "model"):
     count = sum(part in each["differs"] for each in changed)
     if count:
