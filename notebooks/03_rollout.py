@@ -137,7 +137,8 @@ heatmap
 
 # %%
 pd.set_option("display.max_colwidth", None)
-wb.list_methods()[["what", "needs_attention", "by_feature", "signed"]]
+methods = wb.list_methods()
+methods.loc[methods["inside"] == "", ["what", "needs_attention", "by_feature", "signed"]]
 
 # %%
 other = wb.explain(model, day, method="gradient_x_input")

@@ -72,10 +72,11 @@ print(f"decided on {date:%Y-%m-%d}, one of {len(test)} decisions that the model 
 # a window.
 
 # %%
-wb.list_methods()[["what", "signed", "slow"]]
+methods = wb.list_methods()
+methods.loc[methods["inside"] == "", ["what", "signed", "slow"]]
 
 # %% [markdown]
-# The Explorer has the same list.
+# The Explorer has the same list. Besides, some models hold something of their own, which notebook 6 shows.
 
 # %%
 explorer = wb.Explorer(model, windows, prices, history=history, date=date, folder=MODELS, method="relevance")
@@ -180,7 +181,7 @@ axes = wb.plots.importance(wb.temporal_importance(raw), null=raw.null)
 # Every method, and those that have a null once more without it:
 
 # %%
-asked = {name: name for name in wb.list_methods().index}
+asked = {name: name for name in often.explanations}
 without = {f"{name} less its null": name for name, why in often.explanations.items() if why.null is not None}
 options = {name: {"against_null": True} for name in without}
 chosen = np.unique(np.linspace(0, len(unseen) - 1, WINDOWS).astype(int))
