@@ -25,7 +25,8 @@ from workbench.training.reopening import Reopened, bundled_models, reopen
 DAY = "2011-08-08"
 OPENED = ["import workbench as wb", f'explorer = wb.Explorer(date="{DAY}")\nexplorer']
 NAME = "explorer.ipynb"
-QUICK = [name for name, method in METHODS.items() if not method.slow]
+ANY = [name for name, method in METHODS.items() if not method.inside]  # that any model can answer
+QUICK = [name for name in ANY if not METHODS[name].slow]
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,13 @@ def test_a_brushed_span_says_what_share_it_holds(explorer: ExplorerPage, known: 
     assert explorer.state()["span"] == []
 
 
-def test_every_method_is_offered(explorer: ExplorerPage):
-    assert explorer.options("method") == list(wb.list_methods().index)
+def test_every_method_is_offered_and_those_of_other_models_say_why_not(explorer: ExplorerPage):
+    assert explorer.options("method") == ANY
+    told = explorer.control("method").evaluate(
+        "(select) => Object.fromEntries([...select.options].map((o) => [o.value, [o.disabled, o.title]]))"
+    )
+    assert list(told) == list(wb.list_methods().index)
+    assert all(told[name][0] and told[name][1] for name in METHODS if name not in ANY)
 
 
 @pytest.mark.parametrize("method", QUICK)

@@ -21,7 +21,7 @@ class Overwriting(nn.Module):
         return self.head(self.layer(self.embed(x.mul_(2)))[:, -1])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.inside])
 def test_a_model_that_writes_over_its_input_writes_over_no_bars(windows, method):
     before = windows.bars.clone()
     model = Overwriting().eval()

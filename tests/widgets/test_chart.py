@@ -169,13 +169,13 @@ def test_five_thousand_bars_are_shown_from_their_end() -> None:
 def test_a_picture_stands_beside_the_widget(prices: pd.DataFrame) -> None:
     import matplotlib.pyplot as plt
 
-    chart = PriceChart(prices, date="2011-08-05")
+    chart, open_before = PriceChart(prices, date="2011-08-05"), plt.get_fignums()
     chart.lit = np.ones(30, np.float32).tobytes()
     bundle = chart._repr_mimebundle_()
     assert bundle is not None
     assert base64.b64decode(bundle[0]["image/png"]).startswith(b"\x89PNG")
     assert bundle[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == chart.model_id
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == open_before
 
 
 def test_the_picture_shows_the_visible_bars_and_shades_the_window(prices: pd.DataFrame) -> None:
