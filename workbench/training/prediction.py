@@ -51,8 +51,8 @@ def predict(
     -----
     A last batch of fewer than 8 windows is filled up with copies of its last one, so that a window's answer
     does not hang on how many others follow it. For the transformer, LSTM and GRU of the registry at 256
-    windows a pass that holds to the last bit on the processor it was tried on; other processors, networks (TCN
-    and SFM among them) and batch sizes may round differently with the count, in the last digits of a float32.
+    windows a pass that holds to the last bit on the processor it was tried on; other processors, networks (as
+    TCN and SFM) and batch sizes may round differently with the count, in the last digits of a float32.
 
     The answers of a model that is `cross_sectional` depend on which stocks of the day are among the windows:
     hand over all of them.
