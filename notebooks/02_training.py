@@ -53,7 +53,8 @@ train
 # ## The model
 
 # %%
-wb.list_models()
+pd.set_option("display.max_colwidth", None)
+wb.list_models()[["what", "needs"]]
 
 # %% [markdown]
 # Windows of raw features go in, (batch, time, feature); scores of the classes come out. The mean and spread of
