@@ -85,7 +85,7 @@ def asset_rollout(
     with torch.no_grad(), watching(module, full=False) as recorder:
         for rows in cross_sections(windows):
             recorder.clear()
-            output = module(windows.batch(rows).to(device, dtype, copy=True))
+            output = module(windows.batch(rows).to(device, dtype))
             check_output(output, len(rows), windows)
             layers = _over_assets(module, recorder, options, len(rows))
             with unwatched(recorder):

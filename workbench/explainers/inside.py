@@ -94,7 +94,7 @@ def inner_passes(question: Question, wanted: Wanted) -> Iterator[tuple[Tensor, P
     done = 0
     with evaluating(model), torch.no_grad():
         for rows in batches_of(model, windows):
-            x = windows.batch(rows).to(device, dtype, copy=True)
+            x = windows.batch(rows).to(device, dtype)
             output = model(x.clone())  # a model may change its input
             check_output(output, len(x), windows)
             found = parts_of(model, x)

@@ -40,8 +40,7 @@ def alpha158(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.D
     """Make the 158 columns of Alpha158 (Microsoft's qlib), each from its ticker's bars up to that row.
 
     o, h, l, c, v are open, high, low, close and volume, ε = 1e-12, Δ the change from the bar before; d is 5,
-    10, 20, 30 and 60. Sums, means, std (ddof 1), max, min, quantiles and ranks run over the last d bars, or
-    over as many as there are.
+    10, 20, 30 and 60. Sums, means, std (ddof 1), max, min, quantiles, ranks are of up to the last d bars.
 
     ==========================  ==========================================================================
     columns                     formula
@@ -64,15 +63,13 @@ def alpha158(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.D
     VSUMPd VSUMNd VSUMDd        SUMP, SUMN and SUMD of v
     ==========================  ==========================================================================
 
-    RSQR, CORR and CORD are NaN where the standard deviation of what they compare is at most 2e-5: of closes
-    that takes prices of about 1 and more. On a bar without trades ε makes VMA and VSTD huge, which
-    `processors.RobustZScore` clips.
+    RSQR, CORR and CORD are NaN where a standard deviation is at most 2e-5: closes should be about 1 or more.
+    On a bar without trades ε makes VMA and VSTD huge, which `processors.RobustZScore` clips.
 
     Parameters
     ----------
     prices
-        One ticker, or a panel whose tickers are then computed each from its own bars. A column `vwap` beside
-        those of the contract is used; without one (h + l + c) / 3 stands in, and the column is VWAP0_hlc3.
+        One ticker or a panel. Without a column `vwap`, (h + l + c) / 3 stands in, named VWAP0_hlc3.
     columns
         Names of some, such as `ALPHA158_20`; None is all that the known fields of the prices permit.
 
@@ -80,7 +77,7 @@ def alpha158(prices: pd.DataFrame, columns: Iterable[str] | None = None) -> pd.D
     -------
     pd.DataFrame
         Float32, index and attrs of `prices`; NaN where a figure needs bars before the first.
-        `attrs["features"]` tells the kind and, of all 158, which are `left_out` for want of a field.
+        `attrs["features"]` tells the kind, and which of the 158 are `left_out` for want of a field.
 
     Raises
     ------

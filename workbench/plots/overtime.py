@@ -6,21 +6,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import CenteredNorm
 
 from workbench.plots.barticks import label_bars
-from workbench.plots.panels import one
+from workbench.plots.panels import heatmap, one
 from workbench.plots.periods import averaged, joined, label_periods, stacked_bars
-from workbench.plots.style import (
-    MAGNITUDE,
-    array,
-    check_by_bar,
-    magnitudes,
-    named,
-    palette,
-    provenance_of,
-    titled,
-)
+from workbench.plots.style import array, check_by_bar, named, provenance_of, titled
 
 MANY = 12  # series from which a heatmap shows more than stacked bars
 
@@ -72,7 +62,7 @@ def attention_over_time(explained: Explained, every: str | None = None, ax: Axes
     scores = np.abs(scores).sum(tuple(range(2, scores.ndim))) if scores.ndim > 2 else scores
     means, dates, told = averaged(scores, explained.dates, every)
     ax = one(ax)
-    _heatmap(ax, means.T, _unit(explained, scores))
+    heatmap(ax, means.T, _unit(explained, scores), signed=bool((means < 0).any()))
     label_bars(ax.yaxis, None, means.shape[1], "Bar")
     label_periods(ax, dates)
     ax.set_xlim(-0.5, len(dates) - 0.5)
@@ -118,7 +108,7 @@ def shares_over_time(
     ax = one(ax)
     unit = _unit(explained, scores)
     if len(names) > MANY:
-        _heatmap(ax, means.T, unit)
+        heatmap(ax, means.T, unit, signed=bool((means < 0).any()))
         step = -(-len(names) // 24)
         ax.set_yticks(range(0, len(names), step), names[::step], fontsize="small", parse_math=False)
         ax.set_ylabel(axis.capitalize())
@@ -130,18 +120,6 @@ def shares_over_time(
     head = f"{method} over time" + f", by {axis}" * (axis[:-1] not in method.lower())
     titled(ax, head, told, _who(explained), provenance=provenance_of(explained))
     return ax
-
-
-def _heatmap(ax: Axes, values: np.ndarray, unit: str) -> None:
-    if (values < 0).any():
-        image = ax.imshow(
-            values, cmap=palette().signed, norm=CenteredNorm(0), aspect="auto", interpolation="nearest"
-        )
-        ax.figure.colorbar(image, ax=ax, label=unit)
-        return
-    scale, extend = magnitudes(values)
-    image = ax.imshow(values, cmap=MAGNITUDE, norm=scale, aspect="auto", interpolation="nearest")
-    ax.figure.colorbar(image, ax=ax, label=unit, extend=extend)
 
 
 def _unit(explained: Explained, scores: np.ndarray) -> str:

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import CenteredNorm
 from numpy.typing import ArrayLike
 
-from workbench.plots.style import array, mixed, palette
+from workbench.plots.style import MAGNITUDE, array, magnitudes, mixed, palette
 
 
 def one(ax: Axes | None, size: tuple[float, float] = (9.0, 4.0)) -> Axes:
@@ -18,6 +19,14 @@ def one(ax: Axes | None, size: tuple[float, float] = (9.0, 4.0)) -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def heatmap(ax: Axes, values: np.ndarray, unit: str, signed: bool) -> None:
+    """Draw (row, column) as a heatmap with its colour bar, labelled by `unit`; masked cells stay blank."""
+    scale, extend = (CenteredNorm(0), "neither") if signed else magnitudes(np.ma.compressed(values))
+    cmap = palette().signed if signed else MAGNITUDE
+    image = ax.imshow(values, cmap=cmap, norm=scale, aspect="auto", interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, label=unit, extend=extend)
 
 
 def stack(ax: Axes | None, heights: Sequence[float | int], size: tuple[float, float]) -> list[Axes]:

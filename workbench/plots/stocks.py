@@ -5,12 +5,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import CenteredNorm
 
 from workbench.plots.overtime import Explained
-from workbench.plots.panels import one
+from workbench.plots.panels import heatmap, one
 from workbench.plots.periods import averaged, joined, label_periods, stacked_bars
-from workbench.plots.style import MAGNITUDE, array, magnitudes, named, palette, provenance_of, titled
+from workbench.plots.style import array, named, provenance_of, titled
 
 
 @runtime_checkable
@@ -49,13 +48,8 @@ def stock_matrix(explained: Stocks, date: object = None, ax: Axes | None = None)
     names, scores = _by_asset(explained, "a stock matrix")
     table = _table(scores, explained, names, date)
     ax = one(ax, size=(2.6 + 0.34 * len(names), 1.9 + 0.3 * len(names)))
-    shown = np.ma.masked_invalid(table)
-    signed = bool((scores < 0).any())
-    scale, extend = (CenteredNorm(0), "neither") if signed else magnitudes(shown.compressed())
-    cmap = palette().signed if signed else MAGNITUDE
-    image = ax.imshow(shown, cmap=cmap, norm=scale, aspect="auto", interpolation="nearest")
     unit = "share less the null's" if getattr(explained, "against_null", False) else "share"
-    ax.figure.colorbar(image, ax=ax, label=unit, extend=extend)
+    heatmap(ax, np.ma.masked_invalid(table), unit, signed=bool((scores < 0).any()))
     labels = [named(name, 10) for name in names]
     ax.set_yticks(range(len(names)), labels, fontsize="small", parse_math=False)
     ax.set_xticks(range(len(names)), labels, fontsize="small", rotation=90, parse_math=False)

@@ -54,8 +54,7 @@ def study(
     seed
         Of the order of the batches, dropout, and the probe of the receptive field.
     steps
-        How many steps of training to time, after one that is not timed; 0 takes none, and then nothing
-        is known of gradients and seconds.
+        How many steps of training to time, after one untimed; 0 leaves gradients and seconds unknown.
     **options
         As for `fit`: batch_size, epochs, threads, ….
 
@@ -70,8 +69,7 @@ def study(
 
     Notes
     -----
-    An epoch's seconds are an estimate: the median step times the steps, with the quartiles as its spread,
-    on this machine as busy as it was, validation left out.
+    An epoch's seconds are an estimate: median step times steps, quartiles its spread, without validation.
     """
     if isinstance(steps, bool) or steps < 0:
         raise ValueError(f"steps is how many to time, 0 or more. Got {steps!r}.")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.features.windows import Windows
-from workbench.runs.comparison.portfolio import long_short
+from workbench.runs.comparison.portfolio import QUARTER, long_short
 from workbench.trading.ledger import backtest
 from workbench.trading.result import BacktestResult
 from workbench.trading.signals import positions, positions_from_forecast
@@ -16,7 +16,6 @@ from workbench.trading.signals import positions, positions_from_forecast
 __all__ = ["Strategy", "choose_strategy", "fill_of", "traded"]
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the validation answers that a threshold lets act, at the least
-QUARTER = 0.25  # of a day's stocks are bought, and as many sold
 MOVED = 0.01  # of the answers: a threshold that rounding moves past more of them stays as it is
 RULES = {
     "classes": "buy or sell short when that class is the likeliest and its probability reaches the "
