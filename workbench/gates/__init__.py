@@ -1,0 +1,1 @@
+"""What recurrent models do inside: their gates, whether they are well, and who is told when not."""

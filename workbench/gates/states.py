@@ -1,0 +1,78 @@
+"""What recurrent layers computed at every step, by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+GATES = {  # in PyTorch's order of row blocks
+    "lstm": ("input", "forget", "candidate", "output"),
+    "gru": ("reset", "update", "candidate"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGates:
+    """One direction of one recurrent layer, over a batch of sequences.
+
+    Attributes
+    ----------
+    name
+        The module's path, the layer and, of a backward direction, "reverse": "lstm.l0", "rnn.l1.reverse"; of
+        a bare module "l0".
+    module
+        Path of the `nn.LSTM` or `nn.GRU` within the model that was asked; "" for the model itself.
+    kind
+        "lstm" or "gru".
+    layer
+        Counted from 0.
+    reverse
+        Whether it reads from the last step to the first. Values stand at the step that they are of,
+        so time runs from left to right in both directions.
+    gates
+        Values after the sigmoid or, for the candidate, the tanh, each (batch, time, unit), by the names of
+        `GATES[kind]`.
+    cell
+        c_t of an LSTM; None of a GRU.
+    hidden
+        h_t, what the layer hands on; narrower than the gates where `proj_size` is set.
+    mask
+        Where a sequence has a step; elsewhere values are 0 and mean nothing.
+    """
+
+    name: str
+    module: str
+    kind: str
+    layer: int
+    reverse: bool
+    gates: Mapping[str, Float[Tensor, "batch time unit"]]
+    cell: Float[Tensor, "batch time unit"] | None
+    hidden: Float[Tensor, "batch time state"]
+    mask: Bool[Tensor, "batch time"]
+
+
+@dataclass(frozen=True, eq=False)
+class GateStates:
+    """All recurrent layers of a module, as they ran on one batch.
+
+    Attributes
+    ----------
+    layers
+        In the order in which they ran.
+    error
+        Largest difference between the states recovered and those of the module's own pass: the check that
+        is made on each capture.
+    """
+
+    layers: tuple[LayerGates, ...]
+    error: float
+
+    def __getitem__(self, name: str) -> LayerGates:
+        """Return the layer of a name; KeyError lists those that there are."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(
+            f"there is no layer {name!r}. There are {', '.join(each.name for each in self.layers)}."
+        )
