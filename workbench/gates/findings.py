@@ -1,7 +1,10 @@
 """What was found wrong, where, and by how much."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+NAMED = 3  # units that a sentence names before it counts them
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,15 @@ class Finding:
     unit
         Counted from 0; None where it is of no single one.
     value
-        What was measured.
+        What was measured; where `units` are named, the mean over the layer's units.
     expected
         Median while all was well; NaN where none is known.
     deviation
         Distance from it in robust standard deviations; infinite where the value is not finite.
     epoch
         Of the snapshot.
+    units
+        All units that stand out, where it is of some of a layer; empty where it is of all alike.
     """
 
     rule: str
@@ -39,6 +44,7 @@ class Finding:
     expected: float
     deviation: float
     epoch: int
+    units: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -52,9 +58,19 @@ class Finding:
 
     def __str__(self) -> str:
         gate = f" {self.gate} gate" if self.gate else ""
-        unit = "" if self.unit is None else f" unit {self.unit}"
-        place = f"{self.where}{gate}{unit}" or "the model"
-        return (
-            f"{place}: {self.signal} is {self.value:.4g}, {self.expected:.4g} while all was well "
-            f"({self.deviation:+.1f} robust standard deviations)"
-        )
+        place = f"{self.where}{gate}{self._units()}" or "the model"
+        if not math.isfinite(self.value):
+            return f"{place}: {self.signal} is {self.value}, which is no finite number"
+        usual = "" if math.isnan(self.expected) else f", {self.expected:.4g} while all was well"
+        far = f" ({self.deviation:+.1f} robust standard deviations)" if math.isfinite(self.deviation) else ""
+        return f"{place}: {self.signal} is {self.value:.4g}{usual}{far}"
+
+    def _units(self) -> str:
+        if self.unit is not None:
+            return f" unit {self.unit}"
+        if not self.units:
+            return ""
+        first = ", ".join(str(unit) for unit in self.units[:NAMED])
+        if len(self.units) <= NAMED:
+            return f" units {first}"
+        return f", {len(self.units)} units ({first} …)"
