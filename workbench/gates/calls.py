@@ -172,6 +172,37 @@ class Direction:
         return [weight for name in names if (weight := self.weight(name)) is not None]
 
 
+def recurrent_layers(model: nn.Module) -> dict[str, Recurrent]:
+    """Return every `nn.LSTM` and `nn.GRU` of a model by its path, "" for the model itself.
+
+    Raises
+    ------
+    ValueError
+        If there is none. The message names what there is instead.
+    """
+    found = {name: m for name, m in model.named_modules() if isinstance(m, nn.LSTM | nn.GRU)}
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no nn.LSTM or nn.GRU, so there are no gates to look at. "
+            + _instead(model)
+        )
+    return found
+
+
+def _instead(model: nn.Module) -> str:
+    """Say what a model without recurrent layers holds."""
+    single = nn.LSTMCell | nn.GRUCell | nn.RNN | nn.RNNCell
+    cells = {type(m).__name__: path for path, m in model.named_modules() if isinstance(m, single)}
+    if cells:
+        told = ", ".join(f"{kind} at {path or 'its top'!r}" for kind, path in cells.items())
+        return f"It holds {told}, whose steps cannot be recovered; use nn.LSTM or nn.GRU there."
+    kinds = dict.fromkeys(type(m).__name__ for m in model.modules() if m is not model)
+    return (
+        f"It is made of {', '.join(kinds) or 'nothing'}; a recurrence that a forward writes out itself, "
+        "as SFM's, cannot be recovered."
+    )
+
+
 def _time_first(module: Recurrent, values: Tensor) -> Steps:
     if values.dim() == 2:  # without a batch, where batch_first counts not
         return values[:, None]

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from workbench.gates.calls import Direction, RecurrentCall, Steps
-from workbench.gates.passes import recurrent_layers, run_once, watching
+from workbench.gates.calls import Direction, RecurrentCall, Steps, recurrent_layers
+from workbench.gates.passes import run_once, watching
 from workbench.gates.states import GATES, GateStates, LayerGates
 
 ROUNDINGS = 64  # of the largest term of a pre-activation: what a difference may be and still be rounding
@@ -196,7 +196,7 @@ def lstm(direction: Direction, h: Steps) -> Recovered:
 
 
 def gru(direction: Direction, h: Steps) -> Recovered:
-    """Recover a GRU's gates: r, z = σ(a), n = tanh(W x + b + r ⊙ (W h_{t−1} + b)), h = (1 − z) n + z h_{t−1}."""
+    """Recover a GRU's gates: r, z = σ(a), n = tanh(W x + b + r ⊙ (W h + b)), h ← (1 − z) n + z h."""
     previous = direction.previous(h)
     gates = F.linear(direction.x, direction.needed("weight_ih"), direction.weight("bias_ih"))
     by_state = F.linear(previous, direction.needed("weight_hh"), direction.weight("bias_hh"))
