@@ -60,7 +60,7 @@ def entropy(
     bins += np.arange(units) * BINS
     counts = np.bincount(bins.ravel(), minlength=units * BINS).reshape(units, BINS)
     p = counts / len(values)
-    return -(p * np.log(p, where=p > 0, out=np.zeros_like(p))).sum(axis=1) / np.log(BINS)
+    return np.abs((p * np.log(p, where=p > 0, out=np.zeros_like(p))).sum(axis=1)) / np.log(BINS)
 
 
 def memory_length(kept: Float[Array, "step unit"]) -> Float[Array, " unit"]:
