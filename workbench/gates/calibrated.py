@@ -1,0 +1,166 @@
+"""What every detector has in common: calibration on healthy snapshots, the finite check, a limit, a file."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from workbench.gates.features import snapshot_features
+from workbench.gates.findings import Finding
+from workbench.gates.finite import finite_findings
+from workbench.gates.healthy import Healthy
+from workbench.gates.keeping import read_healthy, write_healthy
+from workbench.gates.snapshots import Snapshot
+
+Array = np.ndarray
+MARGIN = 1.25  # over the held-out limit, as few healthy runs know little of the next one's extremes
+
+
+class CalibratedDetector(ABC):
+    """A detector that knows the healthy snapshots of one model and compares others with them.
+
+    Parameters
+    ----------
+    specificity
+        Share of healthy snapshots that is to pass. The limit follows from it while calibrating: each eighth
+        of the runs is scored by what the others are like, and the limit is that quantile of all scores, and
+        a quarter of its distance from their median more.
+    most
+        Findings that a snapshot may have at most; the farthest come first.
+    """
+
+    rule: ClassVar[str]
+    describe: ClassVar[Callable[[Snapshot], pd.Series]] = staticmethod(snapshot_features)
+
+    def __init__(self, specificity: float = 0.99, most: int = 10):
+        if not 0.5 <= specificity < 1:
+            raise ValueError(f"specificity must be from 0.5 to below 1, got {specificity}.")
+        if most < 1:
+            raise ValueError(f"most must be at least 1, got {most}.")
+        self.specificity, self.most = specificity, most
+        self.limit = math.nan
+        self._healthy: Healthy | None = None
+
+    @property
+    def healthy(self) -> Healthy:
+        """What it was calibrated on; ValueError before that."""
+        if self._healthy is None:
+            raise ValueError(
+                f"This {type(self).__name__} knows no healthy snapshot yet: call calibrate(healthy) with "
+                "those of trainings that went well, or load(path)."
+            )
+        return self._healthy
+
+    def calibrate(self, healthy: Sequence[Snapshot]) -> Self:
+        """Learn what is healthy from snapshots of trainings that went well, and return the detector.
+
+        Parameters
+        ----------
+        healthy
+            At least 20 snapshots of at least 3 runs of the same model with other seeds, run after run, each
+            in the order of its epochs; or of a model in use, on other days.
+
+        Raises
+        ------
+        ValueError
+            Too few of them, of different models, some in training and some not, or one that is not finite.
+        """
+        known = Healthy.of(healthy, type(self).describe)
+        scores = np.concatenate([self._held_out(known, part) for part in known.folds()])
+        self._know(known)
+        self.limit = self._limit(scores)
+        return self
+
+    def check(self, snapshot: Snapshot) -> list[Finding]:
+        """Return what is wrong with a snapshot, the farthest first; nothing if all is well.
+
+        What is not finite is said first, whatever else there is.
+
+        Raises
+        ------
+        ValueError
+            The detector is not calibrated, or the snapshot is of another model.
+        """
+        found, distances = self._looked_at(snapshot)
+        if found:
+            return found[: self.most]
+        return self._findings(snapshot, distances)[: self.most]
+
+    def score(self, snapshot: Snapshot) -> float:
+        """Return how unusual a snapshot is, to be compared with `limit`; infinite if it is not finite."""
+        found, distances = self._looked_at(snapshot)
+        return math.inf if found else float(self._scores(distances[None])[0])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the healthy snapshots, the options and the limit, whole or not at all; nothing is pickled."""
+        told = {"detector": type(self).__name__, "options": self.options(), "limit": self.limit}
+        write_healthy(path, self.healthy.snapshots, told)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what `save` wrote. Scores are the same to the last bit, given the same scikit-learn.
+
+        Raises
+        ------
+        ValueError
+            The file is damaged, of something else, or of another kind of detector.
+        """
+        snapshots, told = read_healthy(path)
+        if told["detector"] != cls.__name__:
+            raise ValueError(
+                f"{path} is of a {told['detector']}, not of a {cls.__name__}: load it by load_detector(path)."
+            )
+        return cls.restored(snapshots, told)
+
+    @classmethod
+    def restored(cls, snapshots: Sequence[Snapshot], told: dict[str, Any]) -> Self:
+        """Make the detector again from what a file told."""
+        detector = cls(**told["options"])
+        detector._know(Healthy.of(snapshots, cls.describe))
+        detector.limit = float(told["limit"])
+        return detector
+
+    def options(self) -> dict[str, Any]:
+        """Return what it was made with."""
+        return {"specificity": self.specificity, "most": self.most}
+
+    def __repr__(self) -> str:
+        known = "not calibrated" if self._healthy is None else (
+            f"{len(self.healthy.snapshots)} healthy snapshots, limit {self.limit:.3g}"
+        )  # fmt: skip
+        return f"{type(self).__name__}({known})"
+
+    @abstractmethod
+    def _scores(self, distances: Float[Array, "snapshot feature"]) -> Float[Array, " snapshot"]:
+        """Return how unusual these robust z are."""
+
+    @abstractmethod
+    def _findings(self, snapshot: Snapshot, distances: Float[Array, " feature"]) -> list[Finding]:
+        """Return what is said of a finite snapshot."""
+
+    def _know(self, healthy: Healthy) -> None:
+        """Take over the healthy snapshots."""
+        self._healthy = healthy
+
+    def _looked_at(self, snapshot: Snapshot) -> tuple[list[Finding], Float[Array, " feature"]]:
+        features = self.healthy.described(snapshot)
+        found = finite_findings(snapshot, self.healthy.always)
+        return found, self.healthy.distances(features, snapshot.progress)
+
+    def _held_out(self, known: Healthy, part: Array) -> Float[Array, " snapshot"]:
+        """Return the scores of a part of the runs by what the others are like."""
+        self._know(known.without(part))
+        rows = zip(known.features[part], known.progress[part], strict=True)
+        return self._scores(
+            np.stack([self.healthy.distances(row, float(progress)) for row, progress in rows])
+        )
+
+    def _limit(self, scores: Float[Array, " snapshot"]) -> float:
+        high = float(np.quantile(scores, self.specificity, method="higher"))
+        middle = float(np.median(scores))
+        return middle + MARGIN * (high - middle)
