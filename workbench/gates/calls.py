@@ -157,6 +157,23 @@ class Direction:
         """Return h_{t−1} of h_t."""
         return torch.cat([self.first[0][None], h[:-1]])
 
+    def products(
+        self, weight: str, bias: str, values: Steps, added: Tensor | None = None
+    ) -> Float[Tensor, "gate time batch unit"]:
+        """Return W v_t + b at all steps by gate, on top of `added`, which is written over."""
+        time, batch, width = values.shape
+        w, b = self.needed(weight), self.weight(bias)
+        units = self.call.module.hidden_size
+        gates = len(w) // units
+        each = values.reshape(time * batch, width).expand(gates, -1, -1)
+        w = w.view(gates, units, width).transpose(1, 2)
+        if added is None:
+            found = each @ w if b is None else torch.baddbmm(b.view(gates, 1, units), each, w)
+        else:
+            found = added.view(gates, time * batch, units).baddbmm_(each, w)
+            found = found if b is None else found.add_(b.view(gates, 1, units))
+        return found.view(gates, time, batch, units)
+
     def fused(self, x: Steps, weights: list[Tensor], train: bool = False) -> Steps:
         """Run PyTorch's own kernel over `x` with `weights`, in the order of `nn.LSTM` or `nn.GRU`."""
         states = [state[None].contiguous() for state in self.first]

@@ -1,6 +1,7 @@
 """Formulas of the signals on plain arrays: the last axis is the unit, those before it are steps looked at."""
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
@@ -14,17 +15,17 @@ LONGEST = 2.0**24  # bars of memory: float32 knows no number between 1 − 2⁻�
 
 def share(flags: Bool[Array, "step unit"]) -> Float[Array, " unit"]:
     """Return the share of steps that are marked."""
-    return flags.view(np.uint8).sum(axis=0, dtype=np.uint32) / len(flags)
+    return np.einsum("su->u", flags.view(np.uint8), dtype=np.uint32) / len(flags)
 
 
 def mean_and_spread(
     values: Float[Array, "step unit"],
 ) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
     """Return mean and standard deviation (of the steps themselves: the sum is divided by their number)."""
-    mean = np.add.reduce(values, axis=0, dtype=np.float64) / len(values)
-    apart = values - mean.astype(values.dtype)
-    square = np.einsum("su,su->u", apart, apart) / len(values)
-    return mean, np.sqrt(square, dtype=np.float64)
+    values = values.astype(np.float64)
+    each = np.full(len(values), 1 / len(values))
+    mean = each @ values  # several times as fast as values.mean(axis=0)
+    return mean, np.sqrt(each @ np.square(values - mean))
 
 
 def crossings(
@@ -44,22 +45,18 @@ def crossings(
     return share(crossed[pairs] if mask is not None else crossed.reshape(-1, values.shape[-1]))
 
 
-def entropy(
-    values: Float[Array, "step unit"],
-    low: Float[Array, " unit"] | float = 0.0,
-    high: Float[Array, " unit"] | float = 1.0,
-) -> Float[Array, " unit"]:
+def entropy(values: Float[Array, "step unit"], low: float = 0.0, high: float = 1.0) -> Float[Array, " unit"]:
     """Return − Σ_k p_k ln p_k / ln 16 of the shares p_k of 16 equal bins from `low` to `high`, 0 to 1.
 
     A value beyond the range counts in the nearest bin. All values must be finite.
     """
     units = values.shape[-1]
-    scale = np.asarray(BINS / (np.asarray(high) - low), values.dtype)
-    bins = ((values - np.asarray(low, values.dtype)) * scale).astype(np.intp)  # towards 0, as is the range
-    np.clip(bins, 0, BINS - 1, out=bins)
-    bins += np.arange(units) * BINS
-    counts = np.bincount(bins.ravel(), minlength=units * BINS).reshape(units, BINS)
-    p = counts / len(values)
+    kind = values.dtype.type
+    scaled = (values - kind(low)) * kind(BINS / (high - low))
+    bins = np.clip(scaled, 0, BINS - 1, out=scaled).astype(np.int32)
+    bins += np.arange(units, dtype=np.int32) * BINS
+    counts = torch.bincount(torch.from_numpy(bins.ravel()), minlength=units * BINS)  # NumPy's takes 1.5 times
+    p = counts.numpy().reshape(units, BINS) / len(values)
     return np.abs((p * np.log(p, where=p > 0, out=np.zeros_like(p))).sum(axis=1)) / np.log(BINS)
 
 

@@ -52,53 +52,62 @@ def unit_signals(states: GateStates, before: GateStates | None = None) -> pd.Dat
 
 def layer_signals(layer: LayerGates, before: LayerGates | None = None) -> dict[str, Column]:
     """Return the signals of one layer by name, as far as they apply."""
-    steps = _Steps(layer.mask.cpu().numpy())
+    mask = layer.mask.cpu().numpy()
+    steps = _Steps(None if mask.all() else mask)
     gates = {name: _numbers(gate) for name, gate in layer.gates.items()}
     signed = {"candidate": gates.pop("candidate"), "hidden": _numbers(layer.hidden)}
-    cell = None if layer.cell is None else _numbers(layer.cell)
-    if cell is not None:
-        signed["cell"] = np.tanh(cell)
-    found = steps.courses(gates, low=0.0) | steps.courses(signed, low=-1.0)
-    if cell is not None:
-        found["cell_mean"], found["cell_spread"] = measures.mean_and_spread(steps.flat(cell))
+    if layer.cell is not None:
+        signed["cell"] = np.tanh(_numbers(layer.cell))
+    found: dict[str, Column] = {}
+    for name, values in gates.items():
+        found |= steps.course(name, values, low=0.0)
+    for name, values in signed.items():
+        found |= steps.course(name, values, low=-1.0)
+    if layer.cell is not None:
+        found["cell_mean"], found["cell_spread"] = steps.mean_and_spread(_numbers(layer.cell))
     memory = measures.memory_length(steps.flat(gates[_KEPT[layer.kind]]))
     found |= {"memory_length": memory, "half_life": memory * np.log(2)}
-    said = steps.flat(_said(layer))
-    spread = measures.mean_and_spread(said)[1] if _projected(layer) else found["hidden_spread"]
-    found["dead"] = np.where(np.isnan(spread), np.nan, spread < measures.DEAD)
+    return found | _stillness(layer, before, steps)
+
+
+def _stillness(layer: LayerGates, before: LayerGates | None, steps: "_Steps") -> dict[str, Column]:
+    """Return whether units are dead, and frozen."""
+    said = _said(layer)
+    spread = steps.mean_and_spread(said)[1]
+    found = {"dead": np.where(np.isnan(spread), np.nan, spread < measures.DEAD)}
     if before is not None and before.hidden.shape == layer.hidden.shape:
-        change = np.abs(said - steps.flat(_said(before))).max(axis=0)
+        change = np.abs(steps.flat(said) - steps.flat(_said(before))).max(axis=0)
         found["frozen"] = np.where(np.isnan(change), np.nan, change <= measures.FROZEN)
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """Which steps count."""
+    """Which steps count; None is all."""
 
-    mask: Bool[Array, "batch time"]
+    mask: Bool[Array, "batch time"] | None
 
     def flat(self, values: Float[Array, "batch time unit"]) -> Float[Array, "step unit"]:
         """Return the steps that count, one below the other."""
-        return values.reshape(-1, values.shape[-1]) if self.mask.all() else values[self.mask]
+        if self.mask is not None:
+            return values[self.mask]
+        return values.swapaxes(0, 1).reshape(-1, values.shape[-1])  # no copy: so they come from `gate_states`
 
-    def courses(self, parts: Mapping[str, Float[Array, "batch time _"]], low: float) -> dict[str, Column]:
-        """Return what all signals between `low` and 1 are asked, many at once, by name."""
-        block = np.concatenate(list(parts.values()), axis=-1)
-        flat, level = self.flat(block), (low + 1) / 2
+    def mean_and_spread(self, values: Float[Array, "batch time unit"]) -> tuple[Column, Column]:
+        """Return both; NaN where a value is not finite."""
+        return measures.mean_and_spread(self.flat(values))
+
+    def course(self, name: str, values: Float[Array, "batch time unit"], low: float) -> dict[str, Column]:
+        """Return what every signal between `low` and 1 is asked. One at a time, they fit into the cache."""
+        flat = self.flat(values)
         mean, spread = measures.mean_and_spread(flat)
-        broken = ~(np.isfinite(mean) & np.isfinite(spread))
+        broken = np.isnan(spread)
         if broken.any():
-            flat = np.where(broken, 0, flat)  # has no bin
+            flat = np.where(broken, values.dtype.type(0), flat)  # has no bin
         found = {"mean": mean, "spread": spread} | _saturations(flat, low)
-        found["crossings"] = measures.crossings(block, level, None if self.mask.all() else self.mask)
+        found["crossings"] = measures.crossings(values, (low + 1) / 2, self.mask)
         found["entropy"] = measures.entropy(flat, low, 1.0)
-        ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
-        return {
-            f"{name}_{signal}": column
-            for signal, values in found.items()
-            for name, column in zip(parts, np.split(np.where(broken, np.nan, values), ends), strict=True)
-        }
+        return {f"{name}_{signal}": np.where(broken, np.nan, column) for signal, column in found.items()}
 
 
 def _saturations(flat: Float[Array, "step unit"], low: float) -> dict[str, Column]:

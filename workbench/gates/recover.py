@@ -118,7 +118,7 @@ class Recovered:
     direction, h
         What ran, and the states that PyTorch's kernel computed.
     gates
-        Side by side, in PyTorch's order.
+        In PyTorch's order.
     cell
         c_t of an LSTM.
     rebuilt
@@ -127,7 +127,7 @@ class Recovered:
 
     direction: Direction
     h: Steps
-    gates: Steps
+    gates: Float[Tensor, "gate time batch unit"]
     cell: Steps | None
     rebuilt: Steps
 
@@ -135,14 +135,15 @@ class Recovered:
         """Return it for a reader: batch first, time from left to right, padding 0."""
         of = self.direction
         place = f"l{of.layer}" + ".reverse" * of.reverse + (f"#{run}" if run > 1 else "")
-        gates = self._shown(self.gates).chunk(len(GATES[of.kind]), dim=-1)
         return LayerGates(
             name=f"{path}.{place}" if path else place,
             module=path,
             kind=of.kind,
             layer=of.layer,
             reverse=of.reverse,
-            gates=dict(zip(GATES[of.kind], gates, strict=True)),
+            gates={
+                gate: self._shown(values) for gate, values in zip(GATES[of.kind], self.gates, strict=True)
+            },
             cell=None if self.cell is None else self._shown(self.cell),
             hidden=self._shown(self.h),
             mask=of.call.mask.T,
@@ -178,11 +179,9 @@ class Recovered:
 
 def lstm(direction: Direction, h: Steps) -> Recovered:
     """Recover an LSTM's gates and cell: i, f, o = σ(a), g = tanh(a), c_t = f c_{t−1} + i g, h = o tanh c."""
-    w_ih, w_hh = direction.needed("weight_ih"), direction.needed("weight_hh")
-    b_ih, b_hh = direction.weight("bias_ih"), direction.weight("bias_hh")
-    gates = F.linear(direction.x, w_ih, None if b_ih is None or b_hh is None else b_ih + b_hh)
-    gates.flatten(0, 1).addmm_(direction.previous(h).flatten(0, 1), w_hh.T)
-    i, f, g, o = gates.chunk(4, dim=-1)  # views, (time, batch, unit)
+    by_input = direction.products("weight_ih", "bias_ih", direction.x)
+    gates = direction.products("weight_hh", "bias_hh", direction.previous(h), by_input)
+    i, f, g, o = gates  # (time, batch, unit)
     for gate in (i, f, o):
         gate.sigmoid_()
     g.tanh_()
@@ -198,12 +197,12 @@ def lstm(direction: Direction, h: Steps) -> Recovered:
 def gru(direction: Direction, h: Steps) -> Recovered:
     """Recover a GRU's gates: r, z = σ(a), n = tanh(W x + b + r ⊙ (W h + b)), h ← (1 − z) n + z h."""
     previous = direction.previous(h)
-    gates = F.linear(direction.x, direction.needed("weight_ih"), direction.weight("bias_ih"))
-    by_state = F.linear(previous, direction.needed("weight_hh"), direction.weight("bias_hh"))
-    both, n = gates.split((2 * gates.shape[-1] // 3, gates.shape[-1] // 3), dim=-1)
-    both.add_(by_state[..., : both.shape[-1]]).sigmoid_()
-    r, z = both.chunk(2, dim=-1)
-    n.addcmul_(r, by_state[..., both.shape[-1] :]).tanh_()
+    gates = direction.products("weight_ih", "bias_ih", direction.x)
+    by_state = direction.products("weight_hh", "bias_hh", previous)
+    r, z, n = gates  # (time, batch, unit)
+    for gate, more in ((r, by_state[0]), (z, by_state[1])):
+        gate.add_(more).sigmoid_()
+    n.addcmul_(r, by_state[2]).tanh_()
     return Recovered(direction, h, gates, None, torch.lerp(n, previous, z))
 
 
