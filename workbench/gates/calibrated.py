@@ -3,14 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
-from workbench.gates.features import snapshot_features
+from workbench.gates.features import Key, named_features
 from workbench.gates.findings import Finding
 from workbench.gates.finite import finite_findings
 from workbench.gates.healthy import Healthy
@@ -19,6 +19,15 @@ from workbench.gates.snapshots import Snapshot
 
 Array = np.ndarray
 MARGIN = 1.25  # over the held-out limit, as few healthy runs know little of the next one's extremes
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A snapshot, its features, and their robust z within the phase."""
+
+    snapshot: Snapshot
+    features: Float[Array, " feature"]
+    distances: Float[Array, " feature"]
 
 
 class CalibratedDetector(ABC):
@@ -35,7 +44,7 @@ class CalibratedDetector(ABC):
     """
 
     rule: ClassVar[str]
-    describe: ClassVar[Callable[[Snapshot], pd.Series]] = staticmethod(snapshot_features)
+    describe: ClassVar[Callable[[Snapshot], dict[Key, float]]] = staticmethod(named_features)
 
     def __init__(self, specificity: float = 0.99, most: int = 10):
         if not 0.5 <= specificity < 1:
@@ -86,15 +95,13 @@ class CalibratedDetector(ABC):
         ValueError
             The detector is not calibrated, or the snapshot is of another model.
         """
-        found, distances = self._looked_at(snapshot)
-        if found:
-            return found[: self.most]
-        return self._findings(snapshot, distances)[: self.most]
+        wrong, seen = self._seen(snapshot)
+        return (wrong or self._findings(seen))[: self.most]
 
     def score(self, snapshot: Snapshot) -> float:
         """Return how unusual a snapshot is, to be compared with `limit`; infinite if it is not finite."""
-        found, distances = self._looked_at(snapshot)
-        return math.inf if found else float(self._scores(distances[None])[0])
+        wrong, seen = self._seen(snapshot)
+        return math.inf if wrong else float(self._scores(seen.distances[None])[0])
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the healthy snapshots, the options and the limit, whole or not at all; nothing is pickled."""
@@ -140,17 +147,18 @@ class CalibratedDetector(ABC):
         """Return how unusual these robust z are."""
 
     @abstractmethod
-    def _findings(self, snapshot: Snapshot, distances: Float[Array, " feature"]) -> list[Finding]:
+    def _findings(self, seen: Seen) -> list[Finding]:
         """Return what is said of a finite snapshot."""
 
     def _know(self, healthy: Healthy) -> None:
         """Take over the healthy snapshots."""
         self._healthy = healthy
 
-    def _looked_at(self, snapshot: Snapshot) -> tuple[list[Finding], Float[Array, " feature"]]:
+    def _seen(self, snapshot: Snapshot) -> tuple[list[Finding], Seen]:
+        """Return what is not finite, and the snapshot beside the healthy ones."""
         features = self.healthy.described(snapshot)
-        found = finite_findings(snapshot, self.healthy.always)
-        return found, self.healthy.distances(features, snapshot.progress)
+        distances = self.healthy.distances(features, snapshot.progress)
+        return finite_findings(snapshot, self.healthy.always), Seen(snapshot, features, distances)
 
     def _held_out(self, known: Healthy, part: Array) -> Float[Array, " snapshot"]:
         """Return the scores of a part of the runs by what the others are like."""

@@ -1,8 +1,8 @@
 """Tell a healthy snapshot from one of a model that goes wrong.
 
 First the finite check, always; then what is unusual beside the snapshots of trainings that went well.
-`RobustRules` says which signal of which layer, gate and unit; a forest and the nearest neighbours stand beside
-it with one score for the whole.
+`RobustRules` says which signal of which layer, gate and unit; a forest and the nearest neighbours stand
+beside it with one score for the whole.
 
 >>> rules = RobustRules().calibrate(healthy)      # at least 20 snapshots of at least 3 runs
 >>> for finding in rules.check(snapshot): print(finding)

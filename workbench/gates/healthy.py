@@ -18,7 +18,7 @@ NORMAL = 1.482602218505602  # 1 / Φ⁻¹(3/4): makes the MAD of normal values t
 MOST_SAID = 5
 
 Array = np.ndarray
-Describe = Callable[[Snapshot], pd.Series]
+Describe = Callable[[Snapshot], dict[Key, float]]
 
 
 def robust_z(
@@ -81,8 +81,8 @@ class Healthy:
         """Describe snapshots that can be calibrated with; ValueError says what is lacking."""
         _check(snapshots)
         rows = [describe(each) for each in snapshots]
-        keys: list[Key] = list(rows[0].index)
-        return cls(tuple(snapshots), describe, np.stack([row.to_numpy(float) for row in rows]), keys)
+        features = np.array([list(row.values()) for row in rows])
+        return cls(tuple(snapshots), describe, features, list(rows[0]))
 
     @cached_property
     def measured(self) -> Float[Array, "snapshot feature"]:
@@ -139,7 +139,7 @@ class Healthy:
     def described(self, snapshot: Snapshot) -> Float[Array, " feature"]:
         """Return a snapshot's features in the order of `keys`; ValueError if it is of another model."""
         check_like(self.snapshots[0], snapshot)
-        return self.describe(snapshot).to_numpy(float)
+        return np.array(list(self.describe(snapshot).values()))
 
     def without(self, rows: Bool[Array, " snapshot"]) -> "Healthy":
         """Return the others."""

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from workbench.gates.calibrated import CalibratedDetector
+from workbench.gates.calibrated import CalibratedDetector, Seen
 from workbench.gates.findings import Finding
 from workbench.gates.healthy import NORMAL, Healthy
-from workbench.gates.snapshots import Snapshot
 
 FARTHEST = 20.0  # robust standard deviations beyond which one feature counts no more
 
@@ -36,13 +35,13 @@ class _Whole(CalibratedDetector):
         middle = float(np.median(scores))
         return middle, float(NORMAL * np.median(np.abs(scores - middle)))
 
-    def _findings(self, snapshot: Snapshot, distances: Float[Array, " feature"]) -> list[Finding]:
-        score = float(self._scores(distances[None])[0])
+    def _findings(self, seen: Seen) -> list[Finding]:
+        score = float(self._scores(seen.distances[None])[0])
         if score <= self.limit:
             return []
         middle, scale = self._usual()
         far = (score - middle) / scale if scale > 0 else math.inf
-        return [Finding(self.rule, "anomaly_score", "", "", None, score, middle, far, snapshot.epoch)]
+        return [Finding(self.rule, "anomaly_score", "", "", None, score, middle, far, seen.snapshot.epoch)]
 
 
 class IsolationForestDetector(_Whole):

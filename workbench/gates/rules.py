@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from workbench.gates.calibrated import CalibratedDetector
+from workbench.gates.calibrated import CalibratedDetector, Seen
 from workbench.gates.features import Key, gate_of, ruler
 from workbench.gates.findings import Finding
 from workbench.gates.healthy import robust_z
@@ -31,21 +31,17 @@ class RobustRules(CalibratedDetector):
     def _scores(self, distances: Float[Array, "snapshot feature"]) -> Float[Array, " snapshot"]:
         return np.nanmax(np.abs(distances), axis=1, initial=0.0)
 
-    def _findings(self, snapshot: Snapshot, distances: Float[Array, " feature"]) -> list[Finding]:
-        size = np.nan_to_num(np.abs(distances), nan=0.0, posinf=np.inf)
+    def _findings(self, seen: Seen) -> list[Finding]:
+        size = np.nan_to_num(np.abs(seen.distances), nan=0.0, posinf=np.inf)
         order = np.argsort(-size, kind="stable")[: self.most]
-        features = self.healthy.described(snapshot)
-        return [
-            self._finding(snapshot, self.healthy.keys[i], float(features[i]), float(distances[i]))
-            for i in order
-            if size[i] > self.limit
-        ]
+        return [self._finding(seen, int(i)) for i in order if size[i] > self.limit]
 
-    def _finding(self, snapshot: Snapshot, key: Key, value: float, deviation: float) -> Finding:
+    def _finding(self, seen: Seen, column: int) -> Finding:
+        key, snapshot = self.healthy.keys[column], seen.snapshot
         part, where, signal, over = key
-        rows = self.healthy.near(snapshot.progress)
-        column = self.healthy.keys.index(key)
-        expected = ruler(key).back(float(np.nanmedian(self.healthy.measured[rows, column])))
+        value, deviation = float(seen.features[column]), float(seen.distances[column])
+        usual = self.healthy.measured[self.healthy.near(snapshot.progress), column]
+        expected = ruler(key).back(float(np.nanmedian(usual)))
         gate, units = "", ()
         name = f"{signal}_{over}" if part == "lags" else signal
         if part == "units":
