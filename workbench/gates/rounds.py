@@ -1,0 +1,87 @@
+"""Readings of one round, from numbers with rules or from findings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import SupportsFloat
+
+from workbench.gates.findings import Finding
+from workbench.gates.hysteresis import Level, Patience, Rule
+from workbench.gates.messages import one_line
+from workbench.gates.spool import Remembered
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Where a condition stands now.
+
+    Attributes
+    ----------
+    key
+        Of the condition.
+    level
+        Bad, good or between.
+    patience
+        How many such readings it takes.
+    title
+        What it is about, in a few words.
+    text
+        What was measured, in a sentence.
+    """
+
+    key: str
+    level: Level
+    patience: Patience
+    title: str
+    text: str
+
+
+def of_numbers(numbers: Mapping[str, SupportsFloat], rules: Mapping[str, Rule]) -> list[Reading]:
+    """Return a reading for each number that has a rule.
+
+    Raises
+    ------
+    ValueError
+        If there are numbers and none has one.
+    """
+    if numbers and not numbers.keys() & rules.keys():
+        raise ValueError(
+            f"None of the readings {', '.join(numbers)} has a rule; there are rules for "
+            f"{', '.join(rules) or 'none'}. Give Alerts a Rule of the same name."
+        )
+    readings = []
+    for name, rule in rules.items():
+        if name in numbers:
+            value = float(numbers[name])
+            limit = f"above {rule.above:g} is bad" + (
+                "" if rule.clear is None else f", below {rule.clear:g} is good"
+            )
+            text = f"{one_line(name)} is {value:.4g}; {limit}."
+            readings.append(Reading(name, rule.level(value), rule, one_line(name), text))
+    return readings
+
+
+def of_findings(
+    findings: Sequence[Finding], known: Mapping[str, Remembered], patience: Patience
+) -> list[Reading]:
+    """Return a bad reading for each condition found, and a good one for each known that wasn't."""
+    found = {finding.key: finding for finding in findings}
+    readings = [
+        Reading(key, _level(finding), patience, title(finding), f"{one_line(str(finding))}.")
+        for key, finding in found.items()
+    ]
+    gone = f"Not found at {patience.clear_after} checks in a row."
+    return readings + [
+        Reading(key, "below", patience, kept.title, gone) for key, kept in known.items() if key not in found
+    ]
+
+
+def title(finding: Finding) -> str:
+    """Return what a finding is about, without its numbers."""
+    gate = f" {finding.gate} gate" if finding.gate else ""
+    unit = "" if finding.unit is None else f" unit {finding.unit}"
+    return one_line(f"{f'{finding.where}{gate}{unit}'.strip() or 'the model'}: {finding.signal}")
+
+
+def _level(finding: Finding) -> Level:
+    return "above" if math.isfinite(finding.value) and math.isfinite(finding.deviation) else "broken"
