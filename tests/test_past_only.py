@@ -8,6 +8,7 @@ from workbench.explainers.explanation import explain
 from workbench.features.indicators import make_features
 from workbench.features.labels import label_moves
 from workbench.features.windows import Windows
+from workbench.gates.daily import gates_by_date
 from workbench.market.frame import COLUMNS
 from workbench.market.loading import load_panel, load_prices
 from workbench.models.registry import build_model
@@ -84,3 +85,16 @@ def test_a_later_training_bar_leaves_the_model_alone(market):
     assert all(
         a.equal(b) for a, b in zip(model.state_dict().values(), twin.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "alstm"])
+@pytest.mark.parametrize("panel", [False, True], ids=["one stock", "panel"])
+def test_no_gate_hears_of_a_later_bar(name: str, panel: bool):
+    prices, first = loaded(panel), pd.Timestamp("2012-07-16")
+    before, after = windows_of(prices), windows_of(altered(prices, first))
+    model = build_model(name, before, hidden_size=8)
+    gates, gates_too = (gates_by_date(model, windows[windows.dates >= "2012"]) for windows in (before, after))
+    early = gates.index.get_level_values("date") < first
+    assert 0 < early.sum() < len(early)
+    pd.testing.assert_frame_equal(gates[early], gates_too[early], check_exact=True)
+    assert not gates[~early].equals(gates_too[~early])
