@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import CenteredNorm
+from matplotlib.colors import CenteredNorm, Normalize
 from numpy.typing import ArrayLike
 
 from workbench.plots.style import MAGNITUDE, array, magnitudes, mixed, palette
@@ -21,9 +21,16 @@ def one(ax: Axes | None, size: tuple[float, float] = (9.0, 4.0)) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def heatmap(ax: Axes, values: np.ndarray, unit: str, signed: bool) -> None:
-    """Draw (row, column) as a heatmap with its colour bar, labelled by `unit`; masked cells stay blank."""
-    scale, extend = (CenteredNorm(0), "neither") if signed else magnitudes(np.ma.compressed(values))
+def heatmap(
+    ax: Axes, values: np.ndarray, unit: str, signed: bool = False, scale: Normalize | None = None
+) -> None:
+    """Draw (row, column) as a heatmap with its colour bar, labelled by `unit`; masked cells stay blank.
+
+    Without a `scale` colours reach as far as the values, on either side of 0 alike if `signed`.
+    """
+    extend = "neither"
+    if scale is None:
+        scale, extend = (CenteredNorm(0), extend) if signed else magnitudes(np.ma.compressed(values))
     cmap = palette().signed if signed else MAGNITUDE
     image = ax.imshow(values, cmap=cmap, norm=scale, aspect="auto", interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label=unit, extend=extend)

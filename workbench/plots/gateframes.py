@@ -1,0 +1,177 @@
+"""A recurrent layer's gates that move: epoch by epoch of a training, or window by window over time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from workbench.plots.animations import Animation, packed, quantised, tables
+from workbench.plots.gatepanels import gates
+from workbench.plots.layerpanels import STATES, Gates, Panel, bounds, panels_of, told, unit_of
+from workbench.plots.panels import checked_dates
+from workbench.plots.style import worded
+
+_STILL_DPI = 80  # its PNG stands twice in a notebook
+
+
+def gate_animation(
+    frames: Iterable[Gates],
+    labels: Sequence[str] | None = None,
+    dates: pd.DatetimeIndex | Sequence[pd.DatetimeIndex] | None = None,
+    window: int | None = None,
+    panels: Sequence[str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Animation:
+    """Draw a layer's gates and states as heatmaps of units and bars that move, with Play and a slider.
+
+    The picture plays in a saved notebook, without a kernel and without a network, and in what nbconvert makes
+    of it. Hovering, or the arrow keys, read a cell's number. Where scripts don't run, the last frame stands
+    still.
+
+    Parameters
+    ----------
+    frames
+        The same layer, once a frame: of each epoch on the same windows, or of one date's window after
+        another. They are gone through once.
+    labels
+        One a frame: "epoch 3", "2011-08-08". None counts epochs from 1.
+    dates
+        Dates of the bars: one index for all frames, or one a frame. None counts bars back from the last, t.
+    window
+        Which of the batch, counted from 0. None draws the mean over all.
+    panels
+        Names of gates, "cell" and "hidden". None is input, forget, cell and output of an LSTM, and reset,
+        update, candidate and hidden of a GRU.
+    provenance
+        Of the prices; made-up prices are named in the title.
+
+    Returns
+    -------
+    Animation
+        A notebook's cell that ends in it shows it; `save` writes a page. Numbers are kept in 8 bits: a gate
+        to 1/508, candidate and hidden state to 1/254, the cell to 1/254 of its largest value in any frame.
+
+    Raises
+    ------
+    ValueError
+        If there is no frame, frames are of different shapes, or labels or dates don't match them.
+    """
+    shown, last = [], None
+    for last in frames:
+        shown.append(panels_of(last, panels, window))
+    if last is None:
+        raise ValueError("frames must hold at least one layer's gates. Got none.")
+    names = checked_labels(labels, len(shown))
+    _check_shapes(shown, names)
+    bars, starts, final = _bars(dates, len(shown), shown[0][0].drawn.shape[1])
+    name, which = told(last, window)
+    title = worded(1000, f"Inside {name}", which, provenance=provenance).replace("\n", " · ")
+    drawn = gates(last, final, window, panels, provenance)
+    facts = {
+        "kind": "cells",
+        "panels": [_described(each) for each in zip(*shown, strict=True)],
+        "bars": bars,
+        "starts": starts,
+        "tables": tables(),
+        "note": _note(shown[0]),
+    }
+    codes = [_codes(each) for each in zip(*shown, strict=True)]  # (frame, unit × bar) a panel
+    facts["buffers"] = {"cells": packed(np.concatenate(codes, axis=1))}
+    return Animation(title, tuple(names), facts, still_of(next(iter(drawn.values()))))
+
+
+def still_of(ax: Axes) -> bytes:
+    """Return the PNG of a figure, in 128 colours, and close it."""
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    drawn, small = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png", dpi=_STILL_DPI)
+    plt.close(figure)
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(128).save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def checked_labels(labels: Sequence[str] | None, count: int, usual: str = "epoch") -> list[str]:
+    """Return one label a frame; None counts from 1."""
+    if labels is None:
+        return [f"{usual} {i}" for i in range(1, count + 1)]
+    if isinstance(labels, str) or len(labels) != count:
+        raise ValueError(f"labels must be one for each of the {count} frames. Got {len(labels)}: {labels!r}.")
+    return [str(label) for label in labels]
+
+
+def _check_shapes(shown: Sequence[Sequence[Panel]], labels: Sequence[str]) -> None:
+    wanted = [(panel.name, panel.drawn.shape) for panel in shown[0]]
+    for frame, label in zip(shown, labels, strict=True):
+        got = [(panel.name, panel.drawn.shape) for panel in frame]
+        if got != wanted:
+            raise ValueError(
+                f"frames must all have the panels and (unit, time) of the first, {wanted}. {label!r} has "
+                f"{got}: take one layer of one model, on windows of one length."
+            )
+
+
+def _described(frames: Sequence[Panel]) -> dict[str, Any]:
+    """Return what the browser must know of one panel; its range is that of all frames."""
+    panel = frames[0]
+    _, scale = quantised(panel.drawn, *_range(frames))
+    rows, columns = panel.drawn.shape
+    facts = {
+        "name": panel.name,
+        "head": panel.head,
+        "unit": unit_of(panel.name),
+        "signed": panel.name in STATES,
+    }
+    return facts | scale | {"rows": rows, "columns": columns}
+
+
+def _range(frames: Sequence[Panel]) -> tuple[float, float]:
+    return bounds(frames[0].name, np.array([frame.drawn for frame in frames]))
+
+
+def _codes(frames: Sequence[Panel]) -> np.ndarray:
+    values = np.array([frame.drawn.ravel() for frame in frames])
+    return quantised(values, *_range(frames))[0]
+
+
+def _bars(
+    dates: pd.DatetimeIndex | Sequence[pd.DatetimeIndex] | None, frames: int, count: int
+) -> tuple[list[str] | None, list[int], pd.DatetimeIndex | None]:
+    """Return the bars' names, where each frame's begin among them, and the last frame's dates."""
+    if dates is None:
+        return None, [0] * frames, None
+    if isinstance(dates, pd.DatetimeIndex):
+        checked_dates(dates, count, "bars")
+        return _written(dates), [0] * frames, dates
+    if len(dates) != frames:
+        raise ValueError(
+            f"dates must be one index for all frames, or one for each of {frames}. Got {len(dates)}."
+        )
+    for each in dates:
+        checked_dates(each, count, "bars")
+    union = pd.DatetimeIndex(dates[0].append(list(dates[1:]))).unique().sort_values()
+    starts = [int(union.searchsorted(each[0])) for each in dates]
+    if all(union[start : start + count].equals(each) for start, each in zip(starts, dates, strict=True)):
+        return _written(union), starts, dates[-1]
+    every = [text for each in dates for text in _written(each)]
+    return every, [count * i for i in range(frames)], dates[-1]
+
+
+def _written(dates: pd.DatetimeIndex) -> list[str]:
+    by_day = bool((dates == dates.normalize()).all())
+    return list(dates.strftime("%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M"))
+
+
+def _note(panels: Sequence[Panel]) -> str:
+    """Say how colours are to be read."""
+    states = [panel.head.lower() for panel in panels if panel.name in STATES]
+    opened = "Gates: blue 0, shut, to yellow 1, open." if len(states) < len(panels) else ""
+    signed = f"{' and '.join(states).capitalize()}: vermilion negative, blue positive." if states else ""
+    return " ".join(filter(None, ["Units down, bars across.", opened, signed, "Scales hold for all frames."]))
