@@ -9,9 +9,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from workbench.gates.calls import Recurrent, RecurrentCall, recurrent_layers
+from workbench.gates.calls import Recurrent, RecurrentCall
 from workbench.models.untouched import untouched
 from workbench.training.prediction import evaluating, placement
+
+
+def recurrent_layers(model: nn.Module) -> dict[str, Recurrent]:
+    """Return every `nn.LSTM` and `nn.GRU` of a model by its path, "" for the model itself.
+
+    Raises
+    ------
+    ValueError
+        If there is none. The message names what there is instead.
+    """
+    found = {name: m for name, m in model.named_modules() if isinstance(m, nn.LSTM | nn.GRU)}
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no nn.LSTM or nn.GRU, so there are no gates to look at. "
+            + _instead(model)
+        )
+    return found
+
+
+def _instead(model: nn.Module) -> str:
+    """Say what a model without recurrent layers holds."""
+    single = nn.LSTMCell | nn.GRUCell | nn.RNN | nn.RNNCell
+    cells = {type(m).__name__: path for path, m in model.named_modules() if isinstance(m, single)}
+    if cells:
+        told = ", ".join(f"{kind} at {path or 'its top'!r}" for kind, path in cells.items())
+        return f"It holds {told}, whose steps cannot be recovered; use nn.LSTM or nn.GRU there."
+    kinds = dict.fromkeys(type(m).__name__ for m in model.modules() if m is not model)
+    return (
+        f"It is made of {', '.join(kinds) or 'nothing'}; a recurrence that a forward writes out itself, "
+        "as SFM's, cannot be recovered."
+    )
 
 
 @contextmanager
@@ -33,7 +64,7 @@ def watching(module: nn.Module, tell: Callable[[str, RecurrentCall], Any]) -> It
 def run_once(module: nn.Module, x: Tensor | PackedSequence, initial: Any = None) -> Any:
     """Run a module on its own device, on a copy that it may change."""
     device = placement(module)[0]
-    given = x.to(device).clone() if isinstance(x, Tensor) else x.to(device=device)
+    given = x.to(device).clone() if isinstance(x, Tensor) else x.to(device)  # pyright: ignore[reportCallIssue, reportArgumentType]
     more = () if initial is None else (_moved(initial, device),)
     return module(given, *more)
 

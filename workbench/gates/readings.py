@@ -1,6 +1,6 @@
 """Frames of signals: of units from recovered gates, of inputs from windows, of lags from their gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 

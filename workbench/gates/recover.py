@@ -5,7 +5,6 @@ x_t and h_{t−1}, known beforehand, so that one matrix product makes those of a
 memory the recurrence c_t = f_t c_{t−1} + i_t g_t is left (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from workbench.gates.calls import Direction, RecurrentCall, Steps, recurrent_layers
-from workbench.gates.passes import run_once, watching
+from workbench.gates.agreeing import check_rounding
+from workbench.gates.calls import RecurrentCall, Steps
+from workbench.gates.directions import Direction, through
+from workbench.gates.passes import recurrent_layers, run_once, watching
 from workbench.gates.states import GATES, GateStates, LayerGates
-
-ROUNDINGS = 64  # of the largest term of a pre-activation: what a difference may be and still be rounding
 
 
 def gate_states(
@@ -85,7 +84,7 @@ class Recovery:
     layers
         In the order in which they ran.
     error
-        Largest difference found, in units of the largest of the states compared, at least 1.
+        Largest difference found.
     """
 
     def __init__(self) -> None:
@@ -99,14 +98,14 @@ class Recovery:
 
         def recover(direction: Direction) -> Steps:
             own = direction.own
-            h = direction.fused(direction.x, direction.weights) if own is None else own
+            h = direction.fused(direction.x, direction.weights)[0] if own is None else own
             recovered = RECOVER[direction.kind](direction, h)
             layer = recovered.layer(path, self._runs[path])
             self.error = max(self.error, recovered.checked(layer.name))
             self.layers.append(layer)
             return h
 
-        call.through(recover)
+        through(call, recover)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,60 +120,40 @@ class Recovered:
         In PyTorch's order.
     cell
         c_t of an LSTM.
-    rebuilt
-        h_t by the layer's equations from gates, cell and h_{t−1}.
+    apart
+        h_t by the layer's equations from gates, cell and h_{t−1}, less `h`.
     """
 
     direction: Direction
     h: Steps
     gates: Float[Tensor, "gate time batch unit"]
     cell: Steps | None
-    rebuilt: Steps
+    apart: Steps
 
     def layer(self, path: str, run: int) -> LayerGates:
-        """Return it for a reader: batch first, time from left to right, padding 0."""
+        """Return it for a reader."""
         of = self.direction
-        place = f"l{of.layer}" + ".reverse" * of.reverse + (f"#{run}" if run > 1 else "")
         return LayerGates(
-            name=f"{path}.{place}" if path else place,
+            name=of.name(path, run),
             module=path,
             kind=of.kind,
             layer=of.layer,
             reverse=of.reverse,
-            gates={
-                gate: self._shown(values) for gate, values in zip(GATES[of.kind], self.gates, strict=True)
-            },
-            cell=None if self.cell is None else self._shown(self.cell),
-            hidden=self._shown(self.h),
+            gates=dict(zip(GATES[of.kind], map(of.shown, self.gates), strict=True)),
+            cell=None if self.cell is None else of.shown(self.cell),
+            hidden=of.shown(self.h),
             mask=of.call.mask.T,
         )
 
     def checked(self, name: str) -> float:
         """Return the largest difference from what PyTorch computed, or raise if it is more than rounding."""
-        of, error = self.direction, self._error()
-        allowed = ROUNDINGS * torch.finfo(self.h.dtype).eps * max(1.0, _reach(of, self.h))
-        if error > allowed:
-            raise RuntimeError(
-                f"the gates of {name} do not give the states that it computed: they differ by {error:.2g}, "
-                f"where rounding explains {allowed:.2g}. {type(of.call.module).__name__} at {name!r} must "
-                "compute what PyTorch's nn.LSTM or nn.GRU does; look for a forward of its own, for a hook "
-                "that changes its answer, and for weights that change while it runs."
-            )
-        return error
-
-    def _error(self) -> float:
-        call, last = self.direction.call, self.direction.last
+        of, last = self.direction, self.direction.last
+        call = of.call
         valid = slice(None) if call.lengths is None else call.mask
-        pairs = [(self.rebuilt[valid], self.h[valid]), (call.at_the_end(self.h), last[0])]
+        pairs = [(self.apart[valid], self.h[valid]), (call.at_the_end(self.h) - last[0], last[0])]
         if self.cell is not None:
-            pairs.append((call.at_the_end(self.cell), last[1]))
-        return max(_apart(ours, theirs) for ours, theirs in pairs)
-
-    def _shown(self, values: Steps) -> Float[Tensor, "batch time _"]:
-        call = self.direction.call
-        values = call.turned(values) if self.direction.reverse else values
-        values = values if call.lengths is None else values.masked_fill(~call.mask[..., None], 0.0)
-        return values.transpose(0, 1)
+            pairs.append((call.at_the_end(self.cell) - last[1], last[1]))
+        return check_rounding(pairs, of, self.h, name)
 
 
 def lstm(direction: Direction, h: Steps) -> Recovered:
@@ -189,9 +168,9 @@ def lstm(direction: Direction, h: Steps) -> Recovered:
     before = direction.first[1]
     for new, forget in zip(cell.unbind(), f.unbind(), strict=True):
         before = new.addcmul_(forget, before)
-    rebuilt = o * cell.tanh()
-    w_hr = direction.weight("weight_hr")
-    return Recovered(direction, h, gates, cell, rebuilt if w_hr is None else F.linear(rebuilt, w_hr))
+    rebuilt, w_hr = cell.tanh().mul_(o), direction.weight("weight_hr")
+    rebuilt = rebuilt if w_hr is None else F.linear(rebuilt, w_hr)
+    return Recovered(direction, h, gates, cell, rebuilt.sub_(h))
 
 
 def gru(direction: Direction, h: Steps) -> Recovered:
@@ -203,33 +182,7 @@ def gru(direction: Direction, h: Steps) -> Recovered:
     for gate, more in ((r, by_state[0]), (z, by_state[1])):
         gate.add_(more).sigmoid_()
     n.addcmul_(r, by_state[2]).tanh_()
-    return Recovered(direction, h, gates, None, torch.lerp(n, previous, z))
+    return Recovered(direction, h, gates, None, torch.lerp(n, previous, z).sub_(h))
 
 
 RECOVER: dict[str, Callable[[Direction, Steps], Recovered]] = {"lstm": lstm, "gru": gru}
-
-
-def _apart(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference, in units of the largest value, at least 1.
-
-    Where theirs is not finite ours need not be; where theirs is, ours must.
-    """
-    difference = float((ours - theirs).abs().max())
-    if math.isfinite(difference):
-        return difference / max(1.0, float(theirs.abs().max()))
-    finite = theirs.isfinite()
-    apart = (ours - theirs)[finite].abs().nan_to_num(nan=math.inf)
-    return float(apart.max()) / max(1.0, float(theirs[finite].abs().max())) if len(apart) else 0.0
-
-
-def _reach(direction: Direction, h: Steps) -> float:
-    """Return what no pre-activation's terms, taken without their signs, add up to more than."""
-    pairs = (("weight_ih", direction.x), ("weight_hh", direction.previous(h)))
-    return sum(
-        float(_finite(direction.needed(name)).abs().sum(1).max() * _finite(values).abs().max())
-        for name, values in pairs
-    )
-
-
-def _finite(values: Tensor) -> Tensor:
-    return values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
