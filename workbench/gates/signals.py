@@ -53,7 +53,9 @@ def _course(name: str, of: str, bounds: tuple[float, float], sign: str, bins: st
     return [
         Signal(f"{name}_mean", f"mean({v})", low, high, "", of),
         Signal(f"{name}_spread", f"standard deviation of {v}", 0.0, (high - low) / 2, "", of),
-        Signal(f"{name}_crossings", f"mean(sign({sign}) is not that of the step before)", 0, 1, "share", of),
+        Signal(
+            f"{name}_crossings", f"mean(sign({sign}) is not that of the step before)", 0.0, 1.0, "share", of
+        ),
         Signal(
             f"{name}_entropy", f"−Σ p ln p / ln {BINS}, p of {BINS} bins on {bins}", 0.0, 1.0, "share", of
         ),
