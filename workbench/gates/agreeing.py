@@ -29,7 +29,7 @@ def check_rounding(
     RuntimeError
         The difference is more than rounding explains.
     """
-    error = max(_largest(apart, own) for apart, own in pairs)
+    error = max(_largest(apart.detach(), own) for apart, own in pairs)
     unit = ROUNDINGS * torch.finfo(h.dtype).eps
     if error <= unit:  # as a rule; then the rest need not be computed
         return error
@@ -59,4 +59,4 @@ def _reach(of: Direction, h: Steps) -> float:
 
 
 def _finite(values: Tensor) -> Tensor:
-    return values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return values.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,8 +1,9 @@
-"""What recurrent layers computed at every step, by name."""
+"""What recurrent layers computed at every step, by name, and the gradients there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -76,3 +77,44 @@ class GateStates:
         raise KeyError(
             f"there is no layer {name!r}. There are {', '.join(each.name for each in self.layers)}."
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGradients:
+    """Gradients of a loss by the pre-activations of one direction of one layer.
+
+    Attributes
+    ----------
+    name, module, kind, layer, reverse, mask
+        As of `LayerGates`.
+    by_input
+        By gate, ∂L/∂(W_ih x_t + b_ih), (batch, time, unit).
+    by_state
+        By gate, ∂L/∂(W_hh h_{t−1} + b_hh). The same but for a GRU's candidate, tanh(W x + b + r ⊙ (W h + b)),
+        where it is r times as much.
+    inputs, previous
+        x_t and h_{t−1}, at the step that they went into.
+    """
+
+    name: str
+    module: str
+    kind: str
+    layer: int
+    reverse: bool
+    by_input: Mapping[str, Float[Tensor, "batch time unit"]]
+    by_state: Mapping[str, Float[Tensor, "batch time unit"]]
+    inputs: Float[Tensor, "batch time feature"]
+    previous: Float[Tensor, "batch time state"]
+    mask: Bool[Tensor, "batch time"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the gradients by weight_ih, weight_hh, bias_ih and bias_hh of this layer.
+
+        Σ δ_t x_tᵀ, Σ δ_t h_{t−1}ᵀ and Σ δ_t: what backpropagation sums up.
+        """
+        found = {}
+        for name, parts, heard in (("ih", self.by_input, self.inputs), ("hh", self.by_state, self.previous)):
+            delta = torch.cat(tuple(parts.values()), dim=-1)
+            found[f"weight_{name}"] = torch.einsum("btr,btc->rc", delta, heard)
+            found[f"bias_{name}"] = delta.sum((0, 1))
+        return {name: found[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
