@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -65,7 +65,7 @@ class CalibratedDetector(ABC):
             )
         return self._healthy
 
-    def calibrate(self, healthy: Sequence[Snapshot]) -> Self:
+    def calibrate(self, healthy: Sequence[Snapshot]) -> "CalibratedDetector":
         """Learn what is healthy from snapshots of trainings that went well, and return the detector.
 
         Parameters
@@ -109,7 +109,7 @@ class CalibratedDetector(ABC):
         write_healthy(path, self.healthy.snapshots, told)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
+    def load(cls, path: str | PathLike[str]) -> "CalibratedDetector":
         """Read what `save` wrote. Scores are the same to the last bit, given the same scikit-learn.
 
         Raises
@@ -125,7 +125,7 @@ class CalibratedDetector(ABC):
         return cls.restored(snapshots, told)
 
     @classmethod
-    def restored(cls, snapshots: Sequence[Snapshot], told: dict[str, Any]) -> Self:
+    def restored(cls, snapshots: Sequence[Snapshot], told: dict[str, Any]) -> "CalibratedDetector":
         """Make the detector again from what a file told."""
         detector = cls(**told["options"])
         detector._know(Healthy.of(snapshots, cls.describe))

@@ -10,7 +10,7 @@ beside it with one score for the whole.
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from workbench.gates.calibrated import CalibratedDetector
 from workbench.gates.features import snapshot_features
@@ -42,7 +42,7 @@ DETECTORS: dict[str, type[CalibratedDetector]] = {
 class Detector(Protocol):
     """What a monitor asks of whoever looks at its snapshots."""
 
-    def calibrate(self, healthy: Sequence[Snapshot]) -> Self:
+    def calibrate(self, healthy: Sequence[Snapshot]) -> "Detector":
         """Learn what is healthy, and return the detector."""
         ...
 
@@ -62,7 +62,7 @@ class Detector(Protocol):
 class FiniteCheck:
     """The finite check alone, which needs no healthy snapshot."""
 
-    def calibrate(self, healthy: Sequence[Snapshot]) -> Self:
+    def calibrate(self, healthy: Sequence[Snapshot]) -> "FiniteCheck":
         """Learn nothing: what is finite needs no example."""
         return self
 
