@@ -63,10 +63,11 @@ class RecurrentCall:
         return cls(module, _time_first(module, given), None, first, last, _time_first(module, output), given)
 
     def __post_init__(self) -> None:
-        if self.x.dtype not in EXACT:
+        inexact = {self.x.dtype, self.output.dtype} - set(EXACT)
+        if inexact:
             raise ValueError(
-                f"gates are recovered in float32 or float64, and these layers run in {self.x.dtype}. "
-                "Look at a copy: copy.deepcopy(model).float()."
+                f"gates are recovered in float32 or float64, and these layers run in {inexact.pop()}. Look at "
+                "a copy, copy.deepcopy(model).float(), whose forward does not call for less."
             )
 
     @property

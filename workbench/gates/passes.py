@@ -54,7 +54,8 @@ def watching(module: nn.Module, tell: Callable[[str, RecurrentCall], Any]) -> It
     def hook(path: str, layer: Recurrent, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Any) -> Any:
         return tell(path, RecurrentCall.of(layer, args, kwargs, answer))
 
-    with evaluating(module), untouched(module), ExitStack() as stack:
+    precise = torch.autocast(placement(module)[0].type, enabled=False)
+    with evaluating(module), untouched(module), precise, ExitStack() as stack:
         for path, layer in recurrent_layers(module).items():
             handle = layer.register_forward_hook(partial(hook, path), prepend=True, with_kwargs=True)
             stack.callback(handle.remove)

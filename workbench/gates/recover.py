@@ -98,7 +98,7 @@ class Recovery:
 
         def recover(direction: Direction) -> Steps:
             own = direction.own
-            h = direction.fused(direction.x, direction.weights)[0] if own is None else own
+            h = direction.fused(direction.x, direction.weights)[0] if own is None else own.clone()
             recovered = RECOVER[direction.kind](direction, h)
             layer = recovered.layer(path, self._runs[path])
             self.error = max(self.error, recovered.checked(layer.name))
