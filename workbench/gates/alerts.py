@@ -47,7 +47,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, SupportsFloat
+from typing import SupportsFloat
 from uuid import uuid4
 
 import pandas as pd
@@ -214,7 +214,7 @@ class Alerts:
         thread.join()
         return outcome
 
-    def start(self) -> Self:
+    def start(self) -> "Alerts":
         """Send what waits and what comes. It is so from the beginning, and again after `close`."""
         if not self._senders:
             self._senders = [Sender(self._spool.path, channel, self.pace) for channel in self.channels]
@@ -244,7 +244,7 @@ class Alerts:
         self._spool.close()
         return waiting
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Alerts":
         return self.start()
 
     def __exit__(

@@ -1,5 +1,6 @@
 """What alerts go out by, and how it says that they didn't."""
 
+import ipaddress
 from typing import Protocol, runtime_checkable
 
 from workbench.gates.messages import Message
@@ -55,3 +56,13 @@ class Channel(Protocol):
     def send(self, message: Message, address: str) -> None:
         """Send, or raise `Refused`, `Postponed` or `Unreachable`."""
         ...
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine itself."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,14 +1,13 @@
 """Alerts to chat channels, by apprise."""
 
 import importlib.util
-import ipaddress
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 
-from workbench.gates.channels import NotSent, Unreachable
+from workbench.gates.channels import NotSent, Unreachable, is_loopback
 from workbench.gates.messages import Message
 
 CHILD = "import sys; sys.path[:] = {path!r}; from workbench.gates.chat import answer; answer()"
@@ -141,10 +140,4 @@ def _unencrypted(service: object) -> bool:
     schema = getattr(service, "schema", "")
     if schema not in ((plain,) if isinstance(plain, str) else plain):
         return False
-    host = str(getattr(service, "host", "") or "")
-    if host.lower() == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
+    return not is_loopback(str(getattr(service, "host", "") or ""))

@@ -1,22 +1,20 @@
 """Alerts by e-mail."""
 
 import base64
-import ipaddress
 import os
 import re
 import smtplib
 import socket
 import ssl
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.policy import SMTP as POLICY
-from email.utils import format_datetime
 from typing import Literal
 
-from workbench.gates.channels import NotSent, Postponed, Refused, Unreachable
+from workbench.gates.channels import NotSent, Postponed, Refused, Unreachable, is_loopback
+from workbench.gates.mails import is_address, letter
 from workbench.gates.messages import Message, clipped, one_line
 
 Security = Literal["starttls", "tls", "plain"]
@@ -81,9 +79,7 @@ class Smtp:
         if not self.recipients:
             raise ValueError("to must name at least one address.")
         for address in (self.sender, *self.recipients):
-            if not re.fullmatch(r"[!-~]+@[A-Za-z0-9.-]+|[!-~]+@\[[!-~]+\]", address) or set(address) & set(
-                '<>(),;:"'
-            ):
+            if not is_address(address):
                 raise ValueError(f"Expected an e-mail address such as 'me@example.org'; got {address!r}.")
 
     @property
@@ -123,7 +119,9 @@ class Smtp:
                 step = name
                 work()
         except (OSError, ValueError) as error:  # all of smtplib's are OSErrors; else a password isn't ASCII
-            return self._told(error, step)
+            told = self._told(error, step)
+            _forget(error)
+            return told
         finally:
             watch.cancel()
             server.close()
@@ -242,26 +240,12 @@ class Smtp:
         return clipped(one_line(text), 200)
 
 
-def letter(message: Message, sender: str, recipient: str) -> bytes:
-    """Return a mail, the same at every attempt."""
-    mail = EmailMessage(policy=POLICY)
-    mail["From"], mail["To"] = sender, recipient
-    mail["Subject"] = one_line(message.subject)
-    mail["Date"] = format_datetime(message.at)
-    mail["Message-ID"] = f"<{message.identifier}@{sender.rpartition('@')[2]}>"
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers it
-    mail.set_content(message.text, cte="quoted-printable")
-    return mail.as_bytes()
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine itself."""
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _forget(error: BaseException | None) -> None:
+    """Empty the frames an error went through: smtplib's know the password, and keep the error in a ring."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _cut(server: smtplib.SMTP) -> None:
