@@ -21,11 +21,15 @@ def share(flags: Bool[Array, "step unit"]) -> Float[Array, " unit"]:
 def mean_and_spread(
     values: Float[Array, "step unit"],
 ) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
-    """Return mean and standard deviation (of the steps themselves: the sum is divided by their number)."""
+    """Return mean and standard deviation, of the steps themselves: the sum is divided by their number.
+
+    Both are NaN where a value is not finite.
+    """
     values = values.astype(np.float64)
     each = np.full(len(values), 1 / len(values))
     mean = each @ values  # several times as fast as values.mean(axis=0)
-    return mean, np.sqrt(each @ np.square(values - mean))
+    spread = np.sqrt(each @ np.square(values - mean))
+    return np.where(np.isnan(spread), np.nan, mean), spread
 
 
 def crossings(
