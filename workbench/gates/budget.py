@@ -61,7 +61,7 @@ class Budget:
     @property
     def spent(self) -> float:
         """Seconds spent on watching."""
-        return sum(self.costs.values())
+        return sum(self.costs.values(), 0.0)
 
     @property
     def own(self) -> float:

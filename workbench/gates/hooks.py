@@ -1,7 +1,7 @@
 """What skorch calls while it trains. Its base class is not inherited: importing skorch takes seconds."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -24,7 +24,7 @@ class TrainingHooks:
         """End."""
         raise NotImplementedError
 
-    def initialize(self) -> Self:
+    def initialize(self) -> "TrainingHooks":
         """Do nothing: `on_train_begin` begins."""
         return self
 
@@ -32,7 +32,7 @@ class TrainingHooks:
         """Return nothing that skorch may set."""
         return {}
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: Any) -> "TrainingHooks":
         """Set nothing."""
         if params:
             name = type(self).__name__

@@ -1,13 +1,14 @@
 """Who is asked and told while a training is watched."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from workbench.gates.findings import Finding
 from workbench.gates.snapshots import Snapshot
 from workbench.gates.states import GateStates
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who wants to be told of a training by its GateMonitor, in the thread that trains."""
 
@@ -24,6 +25,7 @@ class Listener(Protocol):
         ...
 
 
+@runtime_checkable
 class Checker(Protocol):
     """Who finds what is wrong: a detector."""
 
@@ -32,6 +34,7 @@ class Checker(Protocol):
         ...
 
 
+@runtime_checkable
 class Alerter(Protocol):
     """Who tells people of it."""
 

@@ -1,8 +1,8 @@
 """The sequences that a model is asked about again and again."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.features.windows import Windows
+from workbench.gates.gradients import input_gradients
 from workbench.gates.packing import evenly
 from workbench.models.spec import check_windows
-from workbench.models.untouched import untouched
 from workbench.training.coverage import fingerprint
 from workbench.training.days import cross_sections, is_cross_sectional
-from workbench.training.prediction import evaluating, placement
+from workbench.training.prediction import placement
 
 COUNT = 16  # sequences, about: a pass over more costs more, and says little that is new
 
@@ -112,24 +112,6 @@ def _days(windows: Windows, labelled: np.ndarray, count: int) -> Windows:
 def probe_gradient(
     model: nn.Module, probe: Probe, batches: Sequence[Float[Tensor, "batch time feature"]]
 ) -> Float[Tensor, "window time feature"]:
-    """Return the gradient of the probe's loss by its inputs, as the model's own scaling brings them.
-
-    In evaluation mode; the model's modes and gradients, and random numbers, are left as they were.
-    """
-    scaling = getattr(model, "scaling", None)
-    inputs: list[Tensor] = []
-
-    def scaled(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        inputs.append(output.detach().requires_grad_())
-        return inputs[-1]
-
-    with evaluating(model), untouched(model), torch.enable_grad(), ExitStack() as stack:
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # its LSTM goes back in training only
-        if isinstance(scaling, nn.Module):
-            stack.callback(scaling.register_forward_hook(scaled).remove)
-        for x, rows in zip(batches, probe.passes, strict=True):
-            if not isinstance(scaling, nn.Module):
-                inputs.append(x.clone().requires_grad_())
-            answer = model(x.clone() if isinstance(scaling, nn.Module) else inputs[-1])
-            inputs[-1].grad = torch.autograd.grad(probe.loss(answer, rows), inputs[-1])[0]
-    return torch.cat([x.grad for x in inputs if x.grad is not None])
+    """Return the gradient of the probe's loss by its inputs, as the model's own scaling brings them."""
+    parts = zip(batches, probe.passes, strict=True)
+    return torch.cat([input_gradients(model, x, partial(probe.loss, rows=rows)) for x, rows in parts])

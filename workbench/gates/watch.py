@@ -163,11 +163,9 @@ class Watch:
             self._told = time.monotonic()
 
     def _arm(self) -> None:
-        """Have the next step measured if its turn has come: always the first."""
-        monitor = self.monitor
-        first = self.step == self.course.steps
-        due = self.step % monitor.every == 0 if monitor.every else monitor.budget.allows_step("steps")
-        if first or due:
+        """Have the next step measured if its turn has come; within a budget always the first."""
+        every, first = self.monitor.every, self.step == self.course.steps
+        if self.step % every == 0 if every else first or self.monitor.budget.allows_step("steps"):
             with self._spending("steps"):
                 self._steps.arm()
 

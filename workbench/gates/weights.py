@@ -128,7 +128,8 @@ class StepWatch:
         self._gradient = gradient = gradient.to(parameters[0].device)
         parts = gradient.split([p.numel() for p in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
-            self._hooks.append(parameter.register_post_accumulate_grad_hook(_copier(part)))
+            if parameter.requires_grad:  # it may have been frozen since
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(_copier(part)))
 
     def disarm(self) -> None:
         """Measure nothing more, and take the hooks off the model."""

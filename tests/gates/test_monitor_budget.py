@@ -1,0 +1,89 @@
+import pandas as pd
+import pytest
+from skorch.callbacks import Callback
+from trainings import OPTIONS, model_of, parts_of
+
+from workbench.gates.monitor import GateMonitor
+from workbench.gates.weights import StepWatch
+from workbench.training.fitting import fit
+
+
+class Clock:
+    """Seconds that pass by what is done, not by what it takes."""
+
+    def __init__(self, look=0.05, step=0.02):
+        self.now, self.look, self.step = 0.0, look, step
+
+    def __call__(self):
+        return self.now
+
+
+class Costly:
+    """A detector that takes a while."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def check(self, snapshot):
+        self.clock.now += self.clock.look
+        return []
+
+
+class Steps(Callback):
+    """Training that takes a while."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        self.clock.now += self.clock.step if training else 0.0
+
+
+def test_epochs_are_left_out_so_that_the_budget_holds_and_it_is_told():
+    parts, clock = parts_of(), Clock()  # 5 steps of 0.02 s an epoch; a look takes 0.05 s
+    monitor = GateMonitor(parts[1], budget=0.1, detector=Costly(clock))
+    monitor.budget._clock = clock
+    fit(
+        model_of(parts),
+        *parts,
+        callbacks=[Steps(clock), monitor],
+        **OPTIONS | {"epochs": 23, "patience": None},
+    )
+    record = monitor.record
+    assert -(-len(parts[0]) // 16) == 5
+    taken = record.index[record["taken"]].tolist()
+    # after n epochs of 0.1 s, k looks may have cost 0.1 · 0.1 n: the k-th comes at epoch 5 k, but the first
+    assert taken == [1, 10, 15, 20]
+    assert set(record.loc[~record["taken"], "why"]) == {"over budget"}
+    assert monitor.overhead == pytest.approx(4 * 0.05 / 2.3)
+    assert monitor.overhead <= 0.1
+    assert monitor.costs["detector"] == pytest.approx(0.2)
+    assert record["valid_loss"].notna().all()
+    pd.testing.assert_frame_equal(monitor.log.record, record)  # also of the epochs after the last look
+
+
+def test_a_training_shorter_than_its_budget_is_looked_at_once():
+    parts, clock = parts_of(), Clock(look=10.0)
+    monitor = GateMonitor(parts[1], detector=Costly(clock))
+    monitor.budget._clock = clock
+    fit(model_of(parts), *parts, callbacks=[Steps(clock), monitor], **OPTIONS)
+    assert list(monitor.record["taken"]) == [True, False, False]
+    assert monitor.overhead > 1
+    assert "1 looked at" in repr(monitor)
+
+
+def test_steps_are_measured_as_far_as_a_quarter_of_the_budget_goes(monkeypatch):
+    parts, clock = parts_of(bars=400), Clock(look=0.0, step=1.0)
+    monitor = GateMonitor(parts[1], budget=0.2)
+    monitor.budget._clock = clock
+    ends = StepWatch.end_step
+
+    def slow(self):
+        clock.now += 0.5
+        ends(self)
+
+    monkeypatch.setattr(StepWatch, "end_step", slow)
+    fit(model_of(parts), *parts, callbacks=[Steps(clock), monitor], **OPTIONS)
+    steps, sampled = monitor.record["steps"].sum(), monitor.record["sampled"].sum()
+    assert sampled == pytest.approx(steps * 0.2 / 4 / 0.5, abs=1)  # one step in ten
+    assert monitor.costs["steps"] == pytest.approx(0.5 * sampled)
