@@ -54,12 +54,13 @@ RULERS = {  # (part, signal); what is not named is a share
     ("weights", "gradient_norm"): Ruler(True, 0.2),
     ("weights", "weight_norm"): Ruler(True, 0.02),
     ("weights", "update_ratio"): FACTOR,
-    ("inputs", "spread"): FACTOR,
-    ("inputs", "largest"): FACTOR,
+    ("inputs", "spread"): Ruler(True, 0.04),
+    ("inputs", "largest"): Ruler(True, 0.04),
     ("lags", "total"): Ruler(True, 0.2),
     ("figures", "train_loss"): Ruler(True, 0.02),
     ("figures", "valid_loss"): Ruler(True, 0.02),
 }
+DRIFT = 0.3  # of an input's spread: the least standard deviation of its mean that is believed
 LEFT_OUT = {  # said by another signal, or by the finite check
     ("units", "half_life"),
     ("weights", "not_finite"),

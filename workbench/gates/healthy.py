@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from workbench.gates.features import Key, ruler
+from workbench.gates.features import DRIFT, Key, ruler
 from workbench.gates.finite import TABLES, finite_findings
 from workbench.gates.snapshots import Snapshot
 
@@ -96,7 +96,7 @@ class Healthy:
         for i, (part, where, signal, over) in enumerate(self.keys):
             if (part, signal) == ("inputs", "mean") and (part, where, "spread", over) in self.keys:
                 spread = self.features[:, self.keys.index((part, where, "spread", over))]
-                floors[i] = 0.1 * float(np.median(spread))
+                floors[i] = DRIFT * float(np.median(spread))
         return floors
 
     @cached_property
@@ -155,10 +155,11 @@ class Healthy:
 def check_like(first: Snapshot, snapshot: Snapshot) -> None:
     """Raise ValueError, in words, where two snapshots are not of one model in the same kind of moment."""
     if np.isnan(snapshot.progress) != np.isnan(first.progress):
-        kinds = ("a training", "a model in use")
+        kinds = ("trainings whose length is known", "models in use, or trainings of unknown length")
         mine, its = (kinds[int(np.isnan(s.progress))] for s in (first, snapshot))
         raise ValueError(
-            f"This detector was calibrated on {mine}, and the snapshot is of {its}: calibrate one on such."
+            f"This detector was calibrated on {mine} (progress {first.progress}), and the snapshot is of {its} "
+            f"(progress {snapshot.progress}): calibrate one on such."
         )
     for table in TABLES:
         if table == "lags":
@@ -180,8 +181,8 @@ def _check(snapshots: Sequence[Snapshot]) -> None:
     in_use = sum(bool(np.isnan(each.progress)) for each in snapshots)
     if 0 < in_use < len(snapshots):
         raise ValueError(
-            f"{in_use} of {len(snapshots)} snapshots are of a model in use and the others of trainings: "
-            "they differ by nature. Calibrate one detector for each."
+            f"{in_use} of {len(snapshots)} snapshots have no progress, being of a model in use or of a training "
+            "of unknown length, and the others have: they differ by nature. Calibrate one detector for each."
         )
     for snapshot in snapshots:
         check_like(snapshots[0], snapshot)

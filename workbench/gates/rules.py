@@ -9,6 +9,8 @@ from workbench.gates.findings import Finding
 from workbench.gates.healthy import robust_z
 from workbench.gates.snapshots import Snapshot
 
+LEAST = 4.0  # robust standard deviations that a limit may not be below, however calm the healthy runs were
+
 Array = np.ndarray
 
 
@@ -30,6 +32,9 @@ class RobustRules(CalibratedDetector):
 
     def _scores(self, distances: Float[Array, "snapshot feature"]) -> Float[Array, " snapshot"]:
         return np.nanmax(np.abs(distances), axis=1, initial=0.0)
+
+    def _limit(self, scores: Float[Array, " snapshot"]) -> float:
+        return max(super()._limit(scores), LEAST)
 
     def _findings(self, seen: Seen) -> list[Finding]:
         size = np.nan_to_num(np.abs(seen.distances), nan=0.0, posinf=np.inf)
