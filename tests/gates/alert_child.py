@@ -3,7 +3,7 @@
     python alert_child.py SPOOL PORT NAME FIRST COUNT HOW
 
 It raises and resolves a condition, COUNT readings in turn numbered from FIRST as epochs. HOW: "stay"
-until it is killed, or "leave" when all is sent.
+until it is killed, "leave" when all is sent, or "forget" to close.
 """
 
 import sys
@@ -23,7 +23,8 @@ def run(spool: str, port: int, name: str, first: int, count: int, how: str) -> N
     print("observed", flush=True)
     if how == "stay":
         time.sleep(60)
-    print(alerts.close(30), flush=True)
+    if how == "leave":
+        print(alerts.close(30), flush=True)
 
 
 if __name__ == "__main__":

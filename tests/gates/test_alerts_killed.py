@@ -108,3 +108,10 @@ def test_processes_that_share_a_spool_send_each_mail_once_and_one_at_a_time(tmp_
             ("resolved", 4),
         ]
     assert len(said(texts)) == 2 * (4 + 3)
+
+
+def test_a_process_that_forgets_to_close_still_sends_when_it_ends(tmp_path: Path):
+    with mail_server(Manners(delay=0.2)) as server:
+        assert left(started(tmp_path / "alerts.db", server.port, 1, 3, "forget")) == [b"observed"]
+    texts = [mail.text for mail in server.taken]
+    assert epochs(texts, "a") == [("firing", 1), ("resolved", 2), ("firing", 3)]

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -222,6 +223,29 @@ sys.exit(status)
     subprocess.run([sys.executable, "-c", work, path], check=True, env={**os.environ, "PYTHONPATH": folders})
     with closing(Spool(path)) as spool:
         assert sorted(texts(Outbox(spool, ME).next())) == ["child", "parent", "parent", "parent"]
+
+
+def test_many_may_open_and_close_a_new_spool_at_once(tmp_path: Path):
+    failed = []
+
+    def use(path: Path, ready: threading.Barrier) -> None:
+        ready.wait()
+        try:
+            with closing(Spool(path)) as spool:
+                keep(spool, alert("a"))
+        except (ValueError, sqlite3.Error) as error:
+            failed.append(error)
+
+    for number in range(20):
+        path, ready = tmp_path / f"{number}.db", threading.Barrier(5)
+        threads = [threading.Thread(target=use, args=[path, ready]) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with closing(Spool(path)) as spool:
+            assert spool.counts([ME])["waiting"] == 5
+    assert failed == []
 
 
 def test_one_at_a_time_has_the_turn_of_an_address(path: Path, spool: Spool):

@@ -54,12 +54,12 @@ import pandas as pd
 
 from workbench.gates.channels import Channel, NotSent
 from workbench.gates.findings import Finding
-from workbench.gates.hysteresis import QUIET, Patience, Rule, advanced
+from workbench.gates.hysteresis import Patience, Rule
 from workbench.gates.messages import Alert, Message, one_line
 from workbench.gates.outbox import Outbox
-from workbench.gates.rounds import Reading, of_findings, of_numbers
+from workbench.gates.rounds import Round, judged, of_findings, of_numbers
 from workbench.gates.sender import Pace, Sender
-from workbench.gates.spool import Remembered, Spool
+from workbench.gates.spool import Spool
 
 __all__ = ["Alerts", "Pace", "Patience", "Rule"]
 
@@ -159,8 +159,8 @@ class Alerts:
                 taken = of_numbers(readings, self.rules)
             else:
                 taken = of_findings(readings, before, self.findings)
-            after, alerts = self._judged(taken, before, when.astimezone(UTC), epoch)
-            self._spool.remember(self.name, kind, after)
+            changed, alerts = judged(taken, before, Round(self.name, when.astimezone(UTC), epoch))
+            self._spool.remember(self.name, kind, changed)
             for alert in alerts:
                 self._spool.add(alert, self.addresses)
         if alerts:
@@ -256,23 +256,6 @@ class Alerts:
         counts = self._spool.counts(self.addresses)
         told = ", ".join(f"{count} {state}" for state, count in counts.items())
         return f"Alerts to {', '.join(self.addresses)} by {self._spool.path.name}: {told}"
-
-    def _judged(
-        self, taken: Sequence[Reading], before: Mapping[str, Remembered], at: datetime, epoch: int | None
-    ) -> tuple[dict[str, Remembered], list[Alert]]:
-        """Return conditions that changed, and what is to be told."""
-        changed: dict[str, Remembered] = {}
-        alerts = []
-        for reading in taken:
-            old = before[reading.key].condition if reading.key in before else QUIET
-            condition, event = advanced(old, reading.level, reading.patience, at)
-            if condition != old:
-                changed[reading.key] = Remembered(condition, reading.title)
-            if event is not None:
-                text = reading.text if epoch is None else f"{reading.text} Epoch {epoch}."
-                severity = reading.patience.severity
-                alerts.append(Alert(self.name, reading.key, event, severity, reading.title, text, at))
-        return changed, alerts
 
     def _wake(self, afresh: bool = False) -> None:
         for sender in self._senders:

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import SupportsFloat
 
 from workbench.gates.findings import Finding
-from workbench.gates.hysteresis import Level, Patience, Rule
-from workbench.gates.messages import one_line
+from workbench.gates.hysteresis import QUIET, Level, Patience, Rule, advanced
+from workbench.gates.messages import Alert, one_line
 from workbench.gates.spool import Remembered
 
 
@@ -34,6 +35,15 @@ class Reading:
     patience: Patience
     title: str
     text: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """Whose readings they are, and when they were taken: at what time and after which epoch."""
+
+    source: str
+    at: datetime
+    epoch: int | None
 
 
 def of_numbers(numbers: Mapping[str, SupportsFloat], rules: Mapping[str, Rule]) -> list[Reading]:
@@ -74,6 +84,24 @@ def of_findings(
     return readings + [
         Reading(key, "below", patience, kept.title, gone) for key, kept in known.items() if key not in found
     ]
+
+
+def judged(
+    readings: Sequence[Reading], known: Mapping[str, Remembered], taken: Round
+) -> tuple[dict[str, Remembered], list[Alert]]:
+    """Return the conditions that readings change, by key, and what is to be told."""
+    changed: dict[str, Remembered] = {}
+    alerts = []
+    for reading in readings:
+        before = known[reading.key].condition if reading.key in known else QUIET
+        condition, event = advanced(before, reading.level, reading.patience, taken.at)
+        if condition != before:
+            changed[reading.key] = Remembered(condition, reading.title)
+        if event is not None:
+            text = reading.text if taken.epoch is None else f"{reading.text} Epoch {taken.epoch}."
+            severity = reading.patience.severity
+            alerts.append(Alert(taken.source, reading.key, event, severity, reading.title, text, taken.at))
+    return changed, alerts
 
 
 def title(finding: Finding) -> str:

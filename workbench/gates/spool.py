@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ CREATE TABLE deliveries (
 CREATE INDEX by_state ON deliveries (address, state, alert);
 CREATE INDEX by_time ON deliveries (address, sent_at);
 """
+STATE = "SELECT (SELECT user_version FROM pragma_user_version), (SELECT COUNT(*) FROM sqlite_master)"
 UNDELIVERED = """
 SELECT at, source, key, event, title, address, state, attempts, reason
 FROM deliveries JOIN alerts ON alert = number WHERE state != 'sent' ORDER BY number, address
@@ -66,11 +68,8 @@ class Spool:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._process = os.getpid()
-        with self.writing() as database:
-            if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in TABLES.split(";"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {VERSION}")
+        with self._lock:
+            self._connected()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -164,21 +163,34 @@ class Spool:
             return self._connection
         self._process = os.getpid()  # a connection of the process that this one was forked from is left alone
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(database, self.path)
-        except BaseException:
-            database.close()
-            raise
-        self._connection = database
-        return database
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                self._connection = _opened(self.path)
+            except sqlite3.OperationalError as error:
+                # While another makes the file or closes it as its last user, SQLite does not wait by itself.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return self._connection
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Return a new connection that is ready."""
+    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Set a new connection up, or say what is wrong with the file."""
     try:
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        tables = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        version, tables = database.execute(STATE).fetchone()
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
@@ -194,6 +206,13 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             "Put the spool on a disk of this machine."
         )
     database.execute("PRAGMA synchronous = FULL")  # an alert that was kept outlives a power cut
+    if version == 0:
+        database.execute("BEGIN IMMEDIATE")
+        if database.execute(STATE).fetchone()[0] == 0:  # no other process was faster
+            for statement in TABLES.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
 
 
 def moment(seconds: float) -> datetime:

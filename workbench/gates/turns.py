@@ -32,7 +32,7 @@ class Turn:
             database.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             database.close()
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 return False
             raise
         self._held = database
