@@ -1,6 +1,7 @@
 """Pictures are drawn without a screen, closed after each test, and checked for text that cannot be read."""
 
 import itertools
+from types import SimpleNamespace
 
 import matplotlib
 
@@ -44,6 +45,30 @@ def walk():
         told = {"ticker": "AAPL", "interval": "1d", "adjusted": "splits and dividends", "currency": "USD"}
         frame.attrs["provenance"] = told | provenance
         return frame
+
+    return made
+
+
+@pytest.fixture
+def layer_of():
+    """One recurrent layer's values, as `gate_states` gives them: made up, but gates within their ranges."""
+
+    def made(kind="lstm", batch=3, time=5, unit=4, seed=0, **more):
+        rng = np.random.default_rng(seed)
+        names = {"lstm": ("input", "forget", "candidate", "output"), "gru": ("reset", "update", "candidate")}
+        shape = (batch, time, unit)
+        gates = {name: rng.random(shape) for name in names[kind]}
+        gates["candidate"] = rng.uniform(-1, 1, shape)
+        usual = {
+            "name": "rnn.l0",
+            "kind": kind,
+            "reverse": False,
+            "gates": gates,
+            "cell": rng.normal(size=shape) if kind == "lstm" else None,
+            "hidden": rng.uniform(-1, 1, shape),
+            "mask": np.ones((batch, time), bool),
+        }
+        return SimpleNamespace(**usual | more)
 
     return made
 

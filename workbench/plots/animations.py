@@ -99,7 +99,9 @@ class Animation:
         return {"text/html": self.html, "image/png": image, "text/plain": repr(self)}
 
 
-def quantised(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, dict[str, float]]:
+def quantised(
+    values: np.ndarray, low: float | int, high: float | int
+) -> tuple[np.ndarray, dict[str, float]]:
     """Return values as bytes, and what makes numbers of them again: value = low + byte × step.
 
     The range has 254 steps, so that the middle is one of them; values are within half a step of what they
@@ -115,7 +117,7 @@ def quantised(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, 
     """
     step = (high - low) / STEPS
     codes = np.rint((values - low) / step).clip(0, STEPS)
-    return np.where(np.isnan(codes), UNKNOWN, codes).astype(np.uint8), {"low": low, "step": step}
+    return np.where(np.isnan(codes), UNKNOWN, codes).astype(np.uint8), {"low": float(low), "step": step}
 
 
 def packed(values: np.ndarray) -> str:

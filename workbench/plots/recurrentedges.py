@@ -75,7 +75,8 @@ def recurrent_edges(
     ValueError
         If gate, window or shapes don't match the layer, or a term is not finite.
     """
-    rows, states, at = _rows(layer, weight, gate), _before(layer, window, initial), _steps(layer, window)
+    rows, at = _rows(layer, weight, gate), _steps(layer, window)
+    states = _before(layer, array(layer.hidden)[window][at], initial)  # (S, H)
     openings = array(layer.gates[gate])[window][at]  # (S, U)
     scale = array(layer.gates["reset"])[window][at] if _scaled(layer, gate) else np.ones_like(openings)
     if top < 1:
@@ -118,9 +119,8 @@ def _steps(layer: Gates, window: int) -> np.ndarray:
     return steps
 
 
-def _before(layer: Gates, window: int, initial: Any) -> np.ndarray:
-    """Return the states (step, state) that the steps start from."""
-    hidden = array(layer.hidden)[window][_steps(layer, window)]
+def _before(layer: Gates, hidden: np.ndarray, initial: Any) -> np.ndarray:
+    """Return the states (step, state) that the steps start from, of those that they end in."""
     first = np.zeros((1, hidden.shape[1])) if initial is None else array(initial).reshape(1, -1)
     if first.shape != (1, hidden.shape[1]):
         raise ValueError(

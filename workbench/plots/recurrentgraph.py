@@ -143,7 +143,7 @@ def recurrent_animation(
     return Animation(title, tuple(checked_labels(named, len(edges.bars))), facts, still)
 
 
-def _steps(edges: Edges, step: int, steps: int) -> np.ndarray:
+def _steps(edges: Edges, step: int, steps: int) -> list[int]:
     """Return the steps drawn, first the one that is read first of them."""
     count = len(edges.bars)
     if not -count <= step < count or steps < 1:
@@ -154,8 +154,8 @@ def _steps(edges: Edges, step: int, steps: int) -> np.ndarray:
         steps = 1
     last = step % count
     if edges.reverse:  # it reads from the right: what came before a bar stands at the one after it
-        return np.arange(min(count - 1, last + steps - 1), last - 1, -1)
-    return np.arange(max(0, last - steps + 1), last + 1)
+        return list(range(min(count - 1, last + steps - 1), last - 1, -1))
+    return list(range(max(0, last - steps + 1), last + 1))
 
 
 def _names(edges: Edges, dates: pd.DatetimeIndex | None) -> list[str]:
@@ -196,7 +196,7 @@ def _draw_edges(ax: Axes, edges: Edges, at: int, column: int, largest: float) ->
     ax.add_collection(lines)
 
 
-def _draw_nodes(ax: Axes, edges: Edges, shown: np.ndarray) -> None:
+def _draw_nodes(ax: Axes, edges: Edges, shown: list[int]) -> None:
     """Draw the states that each bar starts from, and the gate at the last one, with their colour bars."""
     states, units = edges.states.shape[1], edges.openings.shape[1]
     places = (np.arange(states) + 0.5) * units / states - 0.5
