@@ -142,12 +142,14 @@ def test_every_address_gets_every_alert(path: Path):
 def test_a_message_put_off_does_not_block_the_others_and_its_key_stays_in_order(path: Path):
     rules = [Rule(name, above=1.0, fire_after=1, clear_after=1) for name in "ab"]
     pigeons = Pigeons()
-    pace = Pace(per_hour=1000, first_wait=0.5, longest_wait=0.5, look_every=0.02)
+    pace = Pace(per_hour=1000, first_wait=100, longest_wait=100, look_every=0.02)
     alerts = Alerts([pigeons], path, rules=rules, pace=pace)
     pigeons.errors = [Postponed("451 later")]
     alerts.observe({"a": 2.0})
     until(lambda: not pigeons.errors)
     alerts.observe({"a": 0.0, "b": 2.0})
+    until(lambda: pigeons.told == [("firing", "b")])
+    alerts.retry()
     until(lambda: len(pigeons.told) == 3)
     alerts.close()
     assert pigeons.told == [("firing", "b"), ("firing", "a"), ("resolved", "a")]
@@ -163,6 +165,7 @@ def test_what_was_refused_is_seen_blocks_nothing_and_can_be_tried_again(
         until(lambda: not pigeons.errors)
         alerts.observe({"b": 2.0})
         until(lambda: pigeons.told == [("firing", "b")])
+        until(lambda: len(alerts.undelivered) == 1)
         (row,) = alerts.undelivered.to_dict("records")
         assert (row["title"], row["state"], row["reason"]) == ("a", "refused", "550 no such loft")
         assert "An alert to loft was refused for good: 550 no such loft" in caplog.text

@@ -121,6 +121,7 @@ def test_nothing_in_an_alert_becomes_a_header():
     ("manners", "wanted", "words"),
     [
         (Manners(refused=frozenset(["me@example.org"])), Refused, "550 5.1.1 nobody of that name"),
+        (Manners(to_helo="554 5.7.1 not from here"), Unreachable, "we were not accepted: 554 5.7.1 not from"),
         (Manners(to_rcpt=["451 4.3.0 later"]), Unreachable, "recipient was not accepted: 451 4.3.0 later"),
         (Manners(to_mail=["553 5.1.8 who are you"]), Refused, "553 5.1.8 who are you"),
         (Manners(to_mail=["450 busy"]), Unreachable, "450 busy"),

@@ -139,11 +139,12 @@ class Smtp:
                 f"security='starttls' or 'tls', or unset {self.user_variable} and {self.password_variable}.",
                 settings=True,
             )
-        try:
-            self._context()
-        except OSError as error:
-            words = f"cafile {self.cafile} can't be used ({error.strerror})."
-            return Unreachable(words, settings=True)
+        if self.cafile is not None:
+            try:
+                self._context()
+            except OSError as error:
+                words = f"cafile {self.cafile} can't be used ({error.strerror})."
+                return Unreachable(words, settings=True)
         return None
 
     def _server(self) -> smtplib.SMTP:
@@ -187,12 +188,15 @@ class Smtp:
             )
         if isinstance(error, smtplib.SMTPRecipientsRefused):
             code, answer = next(iter(error.recipients.values()))
-            return self._answered(code, answer, f"{place}: the recipient was not accepted", later=Unreachable)
-        if step != "logging in" and isinstance(error, smtplib.SMTPResponseException):
-            later = Postponed if isinstance(error, smtplib.SMTPDataError) else Unreachable
             return self._answered(
-                error.smtp_code, error.smtp_error, f"{place}: the mail was not accepted", later
+                code, answer, f"{place}: the recipient was not accepted", Unreachable, Refused
             )
+        if step != "logging in" and isinstance(error, smtplib.SMTPResponseException):
+            mail = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
+            later = Postponed if isinstance(error, smtplib.SMTPDataError) else Unreachable
+            what = f"{place}: {'the mail was' if mail else 'we were'} not accepted"
+            final = Refused if mail else Unreachable
+            return self._answered(error.smtp_code, error.smtp_error, what, later, final)
         if isinstance(error, smtplib.SMTPServerDisconnected | TimeoutError):
             return Unreachable(f"{place}: no answer within {self.timeout} s, or the connection was closed.")
         if step == "logging in":
@@ -217,18 +221,18 @@ class Smtp:
         )
 
     def _answered(
-        self, code: int, answer: bytes | str, what: str, later: type[Postponed] | type[Unreachable]
+        self, code: int, answer: bytes | str, what: str, later: type[NotSent], final: type[NotSent]
     ) -> NotSent:
-        """Sort an answer by its code: 4xx for now, 5xx for good."""
+        """Sort an answer by its code: 4xx is for `later`, 5xx is `final`."""
         words = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
         text = f"{what}: {code} {self._scrubbed(words)}"
         if code == NEEDS_LOGIN:
             return Unreachable(
                 f"{text} (set {self.user_variable} and {self.password_variable})", settings=True
             )
-        if what.startswith(f"{self.host} (sending)") and code >= 500:
-            return Refused(text)
-        return Unreachable(text) if code == 421 else later(text)  # 421: the server closes the connection
+        if code == 421:  # the server closes the connection
+            return Unreachable(text)
+        return final(text) if code >= 500 else later(text)
 
     def _scrubbed(self, text: str) -> str:
         """Return a server's words on one line, with whatever it repeats of the secrets blotted out."""
