@@ -42,7 +42,7 @@ def test_crossings_are_shares_of_the_pairs_of_steps():
     assert measures.crossings(values, 0.5) == pytest.approx([4 / 6])
     mask = np.array([[True, True, True, True], [True, True, False, False]])
     assert measures.crossings(values, 0.5, mask) == pytest.approx([3 / 4])
-    assert measures.crossings(np.array([[0.1, 0.5, 0.6]])[..., None], 0.5) == pytest.approx([1 / 2])
+    assert measures.crossings(np.array([[0.1, 0.5, 0.1]])[..., None], 0.5) == pytest.approx([0.0])
     assert np.isnan(measures.crossings(values[:, :1], 0.5)).all()
 
 

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 from workbench.gates.agreeing import check_rounding
 from workbench.gates.calls import RecurrentCall, Steps
 from workbench.gates.directions import Direction, through
-from workbench.gates.passes import recurrent_layers, run_once, watching
+from workbench.gates.passes import in_full, recurrent_layers, run_once, watching
 from workbench.gates.recover import RECOVER
 from workbench.gates.states import GATES, LayerGradients
 from workbench.models.scaling import InputScaling
@@ -71,7 +71,7 @@ def gate_gradients(
         runs[path] += 1
         return _traced_answer(call, path, runs[path], traced)
 
-    with _differentiating(model), watching(model, replace):
+    with watching(model, replace), _differentiating(model):
         value = loss(run_once(model, x, initial))
         if not traced:
             raise ValueError(
@@ -151,7 +151,7 @@ def input_gradients(
         The loss is not a single number, or no gradient reaches the inputs.
     """
     model = getattr(model, "_orig_mod", model)
-    with _differentiating(model), evaluating(model), untouched(model):
+    with evaluating(model), untouched(model), in_full(placement(model)[0]), _differentiating(model):
         given = x.to(placement(model)[0]).clone().requires_grad_()
         value = loss(run_once(model, given, initial))
         _check_loss(value)
@@ -199,7 +199,8 @@ def _traced_answer(call: RecurrentCall, path: str, run: int, traced: list[Traced
 def _differentiating(model: nn.Module) -> Iterator[None]:
     """Let gradients be taken, whatever the caller turned off."""
     cuda = placement(model)[0].type == "cuda"  # whose cuDNN goes back through layers in training mode only
-    cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not cuda)
+    enabled = torch.backends.cudnn.enabled and not cuda
+    cudnn = torch.backends.cudnn.flags(enabled=enabled, allow_tf32=False)
     with torch.inference_mode(False), torch.enable_grad(), cudnn:
         yield
 

@@ -54,11 +54,20 @@ def watching(module: nn.Module, tell: Callable[[str, RecurrentCall], Any]) -> It
     def hook(path: str, layer: Recurrent, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Any) -> Any:
         return tell(path, RecurrentCall.of(layer, args, kwargs, answer))
 
-    precise = torch.autocast(placement(module)[0].type, enabled=False)
-    with evaluating(module), untouched(module), precise, ExitStack() as stack:
+    with evaluating(module), untouched(module), in_full(placement(module)[0]), ExitStack() as stack:
         for path, layer in recurrent_layers(module).items():
             handle = layer.register_forward_hook(partial(hook, path), prepend=True, with_kwargs=True)
             stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def in_full(device: torch.device) -> Iterator[None]:
+    """Compute in the precision that the numbers have, whatever the caller allowed."""
+    with torch.autocast(device.type, enabled=False), ExitStack() as stack:
+        if device.type == "cuda":  # whose recurrent kernels else round products to 11 bits
+            enabled = torch.backends.cudnn.enabled
+            stack.enter_context(torch.backends.cudnn.flags(enabled=enabled, allow_tf32=False))
         yield
 
 
