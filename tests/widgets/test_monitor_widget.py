@@ -260,6 +260,7 @@ def test_a_cell_that_ends_in_an_error_says_so_in_place(cells, monitor, windows, 
     clock.now += 1
     loop.epoch()
     assert (widget.phase, widget.error) == ("running", "")
+    monitor.end()
     assert shown(widget) == [1, 2, 3]
 
 

@@ -171,6 +171,7 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
         with self._lock:
             if epoch < max(self._story.rows, default=0):
                 self._story.forget()
+                self.epoch, self.unit = 0, -1
         if self.phase != "running":
             self.error, self.phase = "", "running"
 
@@ -222,7 +223,8 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
             overhead, share, epochs = _last(record, "overhead"), None, None
             self.phase = "finished" if source.over else "open" if story.rows else "waiting"
         else:
-            overhead, share, epochs = source.overhead, source.budget.share, source.epochs
+            overhead, epochs = source.overhead, source.epochs
+            share = source.budget.share if source.every is None else None  # else nothing is left out for it
             if source.errors and not self.error:
                 self.error = f"Watching went wrong in {source.errors[-1]}"
         self.status = " · ".join(filter(None, [progress_line(story, epochs), cost_line(overhead, share)]))

@@ -18,7 +18,9 @@ class MonitorFace {
     this.root = division("awb awb-monitor");
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", "Monitor of gates");
-    this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes keys otherwise
+    this.root.addEventListener("keydown", (event) => {
+      if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation(); // JupyterLab takes letters and arrows
+    });
     this.root.awb = this;
     this.makeHead();
     const body = this.root.appendChild(division("awb-monitor-body"));
