@@ -325,3 +325,15 @@ def test_a_copy_answers_alike():
     model, x = LSTMModel(3, hidden_size=4), random(2, 5, 3, dtype=torch.float32)
     ours, theirs = gate_states(model, x), gate_states(copy.deepcopy(model), x)
     assert torch.equal(ours["lstm.l1"].cell, theirs["lstm.l1"].cell)
+
+
+def test_weights_that_a_parametrisation_computes_are_the_ones_looked_at():
+    rnn, x = layers("lstm", 3, 5), random(4, 2, 3)
+    plain = gate_states(rnn, x)
+    torch.nn.utils.parametrizations.weight_norm(rnn, "weight_hh_l0", dim=1)
+    torch.testing.assert_close(gate_states(rnn, x)["l0"].cell, plain["l0"].cell, **DOUBLE)
+    with torch.no_grad():
+        rnn.parametrizations.weight_hh_l0.original0.mul_(3)
+    again = gate_states(rnn, x)
+    assert again.error < 1e-15
+    assert not torch.allclose(again["l0"].cell, plain["l0"].cell)

@@ -80,12 +80,12 @@ class Direction:
         units = self.call.module.hidden_size
         gates = len(w) // units
         each = values.reshape(time * batch, width).expand(gates, -1, -1)
-        w = w.view(gates, units, width).transpose(1, 2)
+        w = w.reshape(gates, units, width).transpose(1, 2)
         if added is None:
-            found = each @ w if b is None else torch.baddbmm(b.view(gates, 1, units), each, w)
+            found = each @ w if b is None else torch.baddbmm(b.reshape(gates, 1, units), each, w)
         else:
             found = added.view(gates, time * batch, units).baddbmm_(each, w)
-            found = found if b is None else found.add_(b.view(gates, 1, units))
+            found = found if b is None else found.add_(b.reshape(gates, 1, units))
         return found.view(gates, time, batch, units)
 
     def fused(self, x: Steps, weights: list[Tensor], train: bool = False) -> tuple[Steps, tuple[Tensor, ...]]:
