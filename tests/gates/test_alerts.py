@@ -1,6 +1,7 @@
 """What is told of readings and findings, before and after a restart."""
 
 import math
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -261,6 +262,34 @@ def test_closing_tries_what_rests_once_more(path: Path):
     until(lambda: not pigeons.errors)
     assert alerts.close() == 0
     assert pigeons.told == [("firing", "a")]
+
+
+def test_closing_tries_a_message_that_was_put_off_once_more_and_not_for_ever(path: Path):
+    pigeons = Pigeons(errors=[Postponed("451"), Postponed("451 again")])
+    alerts = Alerts([pigeons], path, rules=[Rule("a", above=1.0, fire_after=1)], pace=Pace(first_wait=100))
+    alerts.observe({"a": 2.0})
+    until(lambda: len(pigeons.errors) == 1)
+    assert alerts.close() == 1
+    assert pigeons.errors == []
+    assert pigeons.told == []
+
+
+def test_a_spool_that_cannot_be_used_for_a_while_is_told_once_and_then_used_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    pigeons, failures = Pigeons(), []
+
+    def full(*_: object) -> None:
+        failures.append(1)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with Alerts([pigeons], path, rules=[Rule("a", above=1.0, fire_after=1)], pace=QUICK) as alerts:
+        with monkeypatch.context() as patch:
+            patch.setattr("workbench.gates.outbox.Outbox.next", full)
+            alerts.observe({"a": 2.0})
+            until(lambda: len(failures) > 2)
+        until(lambda: pigeons.told == [("firing", "a")])
+    assert caplog.text.count("can't be used now: database or disk is full") == 1
 
 
 def test_a_test_says_in_words_what_became_of_it(path: Path):

@@ -9,7 +9,8 @@ messages:
     mail = Smtp("mail.example.org", sender="workbench@example.org", to="me@example.org")
     with Alerts([mail], "runs/alerts.db", name="aapl alstm") as alerts:
         print(alerts.test())                         # one message now, and in words what failed
-        monitor = wb.GateMonitor(valid, alerts=alerts)
+        detector = RobustRules().calibrate(healthy)  # snapshots of trainings that went well
+        monitor = wb.GateMonitor(valid, detector=detector, alerts=alerts)
         wb.fit(model, train, valid, callbacks=[monitor])
 
 or, without a monitor:

@@ -142,6 +142,7 @@ class Sender:
         self.spool = spool
         self.channel = channel
         self.pace = pace
+        self._troubled = False  # whether the spool failed last time
         self._look = threading.Event()
         self._stopping = threading.Event()
         self._leaving = threading.Event()
@@ -187,6 +188,8 @@ class Sender:
         for line in lines:
             try:
                 line.work(ended, last)
+                self._troubled = False
             except sqlite3.Error as error:  # such as a full disk: nothing is lost, and the thread must go on
-                LOG.warning("The spool of alerts %s can't be used now: %s", self.spool, error)
-                self._look.wait(self.pace.look_every)
+                if not self._troubled:
+                    LOG.warning("The spool of alerts %s can't be used now: %s", self.spool, error)
+                self._troubled = True

@@ -76,12 +76,12 @@ class Spool:
         """Do all of a block, or nothing of it, with no other writer in between."""
         with self._lock:
             database = self._connected()
-            database.execute("BEGIN IMMEDIATE")
             try:
+                database.execute("BEGIN IMMEDIATE")
                 yield database
                 database.execute("COMMIT")
             except BaseException:
-                if database.in_transaction:  # a full disk may have ended it already
+                if database.in_transaction:  # it may not have begun, or a full disk may have ended it
                     database.execute("ROLLBACK")
                 raise
 
