@@ -14,6 +14,8 @@ from .features.indicators import make_features as make_features
 from .features.labels import forward_return as forward_return
 from .features.labels import label_moves as label_moves
 from .features.windows import Windows as Windows
+from .gates.monitor import GateMonitor as GateMonitor
+from .gates.recover import gate_states as gate_states
 from .market.loading import list_sources as list_sources
 from .market.loading import list_tickers as list_tickers
 from .market.loading import load_panel as load_panel
@@ -33,4 +35,5 @@ from .training.studies import study as study
 from .widgets.chart import PriceChart as PriceChart
 from .widgets.explorer import Explorer as Explorer
 from .widgets.heatmap import AttentionHeatmap as AttentionHeatmap
+from .widgets.monitor import MonitorWidget as MonitorWidget
 from .widgets.picker import RunPicker as RunPicker

@@ -31,6 +31,15 @@ SMALL: dict[str, dict[str, object]] = {
         "EPOCHS": 1,
         "SMALL": "{folder}/comparison",
     },
+    "07_gates": {
+        "START": "2007-01-01",
+        "LOOKBACK": 20,
+        "HIDDEN": 16,
+        "EPOCHS": 3,
+        "RUNS": 4,
+        "RUN_EPOCHS": 6,
+        "RECENT": 200,
+    },
 }
 
 # Other data through the same notebooks: one that they know the truth of, one of a few months.
@@ -119,6 +128,8 @@ def test_it_runs_with_small_parameters(path: Path, folder: Path):
     ("04_backtest", "synthetic"),
     ("04_backtest", "short"),
     ("05_explainers", "short"),
+    ("07_gates", "synthetic"),
+    ("07_gates", "short"),
 ])  # fmt: skip
 def test_it_runs_on_other_data(stem: str, data: str, folder: Path):
     if data == "csv":
@@ -132,21 +143,31 @@ def test_it_runs_on_other_data(stem: str, data: str, folder: Path):
         assert "the planted lag, t−6, is number 1 of 20 by attention over the null's" in printed
 
 
-def test_the_part_on_hugging_face_says_what_to_install_where_it_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("stem", "of_part", "package"), [
+    ("05_explainers", "patch_tst", "transformers"),
+    ("07_gates", "aiosmtpd", "aiosmtpd"),
+])  # fmt: skip
+def test_a_part_says_what_to_install_where_it_is_missing(
+    stem: str,
+    of_part: str,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    notebook = nbformat.read(ROOT / "notebooks" / "05_explainers.ipynb", as_version=4)
-    cells = [cell.source for cell in rules.code_cells(notebook) if "patch_tst" in cell.source]
-    assert "transformers" in cells[0]
+    notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+    cells = [cell.source for cell in rules.code_cells(notebook) if of_part in cell.source]
+    assert package in cells[0]
     known = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name == "transformers" else known(name, *rest),
+        lambda name, *rest: None if name == package else known(name, *rest),
     )
     names: dict[str, object] = {"importlib": importlib}
     for source in cells:
         exec(source, names)
     assert capsys.readouterr().out.splitlines() == [
-        "Skipped, as transformers is not installed. To see this part: python -m pip install transformers"
+        f"Skipped, as {package} is not installed. To see this part: python -m pip install {package}"
     ]
+    if stem == "07_gates":
+        assert names["alerts"] is None  # and the fault is watched without them
