@@ -162,4 +162,4 @@ def test_hooks_are_taken_off_and_nothing_is_measured_unasked():
     assert not watch.armed
     assert all(not p._post_accumulate_grad_hooks for p in model.parameters() if p.requires_grad)
     watch.end_step()
-    assert watch.tables == []
+    assert watch.measured == []

@@ -16,6 +16,7 @@ from workbench.gates.states import GATES
 THRESHOLD = 1e-3  # of a weight: an entry counts as updated where |Δ| is more than this times |θ|
 SMALLEST = 1e-12  # keeps a ratio finite where a weight is all zeros
 SIGNALS = ("gradient_norm", "weight_norm", "update_ratio", "update_frequency", "not_finite")
+OF_STEPS = ("gradient_norm", "update_ratio", "update_frequency")  # those that need one
 
 Array = np.ndarray
 
@@ -58,40 +59,39 @@ class Blocks:
         """Return a copy of all weights, one after the other."""
         return torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
 
-    def norms(self, values: Float[Array, " entry"]) -> Float[Array, " block"]:
-        """Return the Euclidean norm of each block."""
-        return np.sqrt(np.add.reduceat(np.square(values), self.starts))
-
-    def shares(self, marks: Array) -> Float[Array, " block"]:
-        """Return the share of marked entries in each block."""
-        sizes = np.diff(np.append(self.starts, len(marks)))
-        return np.add.reduceat(marks.astype(float), self.starts) / sizes
-
-    def table(self, before: Tensor, after: Tensor, gradient: Tensor) -> pd.DataFrame:
-        """Return the signals of one step by block, in float64.
+    def signals(self, before: Tensor, after: Tensor, gradient: Tensor) -> Float[Array, "block signal"]:
+        """Return the signals of one step by block, summed in float64.
 
         `gradient_norm` ‖∂L/∂θ‖₂; `weight_norm` ‖θ_{s+1}‖₂; `update_ratio` ‖θ_{s+1} − θ_s‖ / ‖θ_s‖;
         `update_frequency`, the share of entries with |Δ| > 0.001 |θ_s|; `not_finite`, how many entries of
         weights and gradient are no finite numbers.
         """
-        old, new, slope = (values.double().cpu().numpy() for values in (before, after, gradient))
+        old, new, slope = (values.cpu().numpy() for values in (before, after, gradient))
         with np.errstate(over="ignore", invalid="ignore"):  # infinity minus infinity is told as not finite
             change = new - old
-            columns = {
-                "gradient_norm": self.norms(slope),
-                "weight_norm": self.norms(new),
-                "update_ratio": self.norms(change) / (self.norms(old) + SMALLEST),
-                "update_frequency": self.shares(np.abs(change) > THRESHOLD * np.abs(old)),
-                "not_finite": np.add.reduceat((~np.isfinite(new) + ~np.isfinite(slope) * 1.0), self.starts),
-            }
-        return pd.DataFrame(columns, index=self.index)
+            lengths = [self._norms(values) for values in (slope, new, change, old)]
+            moved = np.abs(change) > THRESHOLD * np.abs(old)
+        sizes = np.diff(np.append(self.starts, len(new)))
+        shares = np.add.reduceat(moved, self.starts, dtype=np.int64) / sizes
+        broken = np.zeros(len(self.starts))
+        if not np.isfinite(lengths[:2]).all():
+            both = ~np.isfinite(new) + (~np.isfinite(slope)).astype(np.int64)
+            broken += np.add.reduceat(both, self.starts)
+        return np.stack([*lengths[:2], lengths[2] / (lengths[3] + SMALLEST), shares, broken], axis=1)
 
     def at_rest(self) -> pd.DataFrame:
         """Return the signals of weights alone: norms and what is not finite; the rest is NaN."""
         weights = self.flat()
-        table = self.table(weights, weights, torch.zeros_like(weights))
-        table[["gradient_norm", "update_ratio", "update_frequency"]] = np.nan
-        return table
+        values = self.signals(weights, weights, torch.zeros_like(weights))
+        values[:, [SIGNALS.index(name) for name in OF_STEPS]] = np.nan
+        return self.frame(values)
+
+    def frame(self, values: Float[Array, "block signal"]) -> pd.DataFrame:
+        """Return signals by (parameter, gate)."""
+        return pd.DataFrame(values, index=self.index, columns=list(SIGNALS))
+
+    def _norms(self, values: Array) -> Float[Array, " block"]:
+        return np.sqrt(np.add.reduceat(np.square(values, dtype=np.float64), self.starts))
 
 
 @dataclass(eq=False)
@@ -105,12 +105,12 @@ class StepWatch:
     ----------
     blocks
         Of the model.
-    tables
-        Of each step that was measured since they were last asked for.
+    measured
+        Signals by block, of each step that was measured since they were last asked for.
     """
 
     blocks: Blocks
-    tables: list[pd.DataFrame] = field(default_factory=list)
+    measured: list[Array] = field(default_factory=list)
     _gradient: Tensor | None = None
     _before: Tensor | None = None
     _hooks: list[RemovableHandle] = field(default_factory=list)
@@ -144,7 +144,7 @@ class StepWatch:
     def end_step(self) -> None:
         """Compare, and disarm."""
         if self._gradient is not None and self._before is not None:
-            self.tables.append(self.blocks.table(self._before, self.blocks.flat(), self._gradient))
+            self.measured.append(self.blocks.signals(self._before, self.blocks.flat(), self._gradient))
         self.disarm()
 
     def taken(self) -> pd.DataFrame:
@@ -152,13 +152,12 @@ class StepWatch:
 
         The weights' norms are of now. Without a step measured, see `Blocks.at_rest`.
         """
-        rest, tables, self.tables = self.blocks.at_rest(), self.tables, []
-        if not tables:
+        rest, steps, self.measured = self.blocks.at_rest(), self.measured, []
+        if not steps:
             return rest
-        values = np.stack([table.to_numpy() for table in tables])  # (step, block, signal)
-        mean = pd.DataFrame(values.mean(axis=0), index=self.blocks.index, columns=tables[0].columns)
+        mean = self.blocks.frame(np.mean(steps, axis=0))
+        most = np.max(steps, axis=0)[:, SIGNALS.index("not_finite")]
         mean["weight_norm"] = rest["weight_norm"]
-        most = values[:, :, SIGNALS.index("not_finite")].max(axis=0)
         mean["not_finite"] = np.maximum(most, rest["not_finite"])
         return mean
 
