@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import plots
+from workbench.plots import gateframes
 
 
 def frames_in(animation):
@@ -104,6 +105,14 @@ def test_fifty_frames_of_four_panels_take_a_megabyte_and_a_half_at_most(layer_of
     layers = (layer_of(batch=2, unit=64, time=60, seed=seed) for seed in range(50))
     bundle = plots.gate_animation(layers, dates=pd.bdate_range("2011-03-01", periods=60))._repr_mimebundle_()
     assert sum(len(text.encode()) for text in bundle.values()) <= 1_500_000
+
+
+def test_more_numbers_than_a_notebook_should_keep_are_refused(layer_of, monkeypatch):
+    monkeypatch.setattr(gateframes, "MOST_NUMBERS", 199)
+    layers = [layer_of(seed=seed) for seed in range(5)]  # 5 frames of 2 panels of 4 × 5
+    with pytest.raises(ValueError, match=r"5 frames hold 200: take one of 2 frames, frames\[::2\], or fewer"):
+        plots.gate_animation(layers, panels=["input", "cell"])
+    assert len(plots.gate_animation(layers[::2], panels=["input", "cell"])) == 3
 
 
 def test_made_up_prices_are_named_and_windows_chosen(layer_of):

@@ -14,6 +14,7 @@ from workbench.plots.layerpanels import STATES, Gates, Panel, bounds, panels_of,
 from workbench.plots.panels import checked_dates
 from workbench.plots.style import worded
 
+MOST_NUMBERS = 8_000_000  # 11 MB of a saved notebook
 _STILL_DPI = 80  # its PNG stands twice in a notebook
 
 
@@ -57,7 +58,8 @@ def gate_animation(
     Raises
     ------
     ValueError
-        If there is no frame, frames are of different shapes, or labels or dates don't match them.
+        If there is no frame, frames are of different shapes or hold more than 8 million numbers, or labels or
+        dates don't match them.
     """
     shown, last = [], None
     for last in frames:
@@ -66,6 +68,7 @@ def gate_animation(
         raise ValueError("frames must hold at least one layer's gates. Got none.")
     names = checked_labels(labels, len(shown))
     _check_shapes(shown, names)
+    _check_size(len(shown) * sum(panel.drawn.size for panel in shown[0]), len(shown))
     bars, starts, final = _bars(dates, len(shown), shown[0][0].drawn.shape[1])
     name, which = told(last, window)
     title = worded(1000, f"Inside {name}", which, provenance=provenance).replace("\n", " · ")
@@ -116,6 +119,15 @@ def _check_shapes(shown: Sequence[Sequence[Panel]], labels: Sequence[str]) -> No
                 f"frames must all have the panels and (unit, time) of the first, {wanted}. {label!r} has "
                 f"{got}: take one layer of one model, on windows of one length."
             )
+
+
+def _check_size(numbers: int, frames: int) -> None:
+    if numbers > MOST_NUMBERS:
+        every = -(-numbers // MOST_NUMBERS)
+        raise ValueError(
+            f"frames must hold at most {MOST_NUMBERS:,} numbers, since a notebook keeps them all. {frames} "
+            f"frames hold {numbers:,}: take one of {every} frames, frames[::{every}], or fewer panels."
+        )
 
 
 def _described(frames: Sequence[Panel]) -> dict[str, Any]:

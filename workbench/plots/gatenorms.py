@@ -57,6 +57,9 @@ def gate_norms(
         panel.set_ylabel(f"{layer}\nGradient norm")
     top, lowest = panels[layers[0]], panels[layers[-1]]
     lowest.set_xlabel("Epoch")
+    first, last = norms.index.min(), norms.index.max()
+    margin = max(0.5, 0.03 * (last - first))  # one epoch alone still gets whole numbers
+    lowest.set_xlim(first - margin, last + margin)
     lowest.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     handles = {
         name: line
@@ -67,7 +70,7 @@ def gate_norms(
                fontsize="small", frameon=False)  # fmt: skip
     spoilt = int(broken.any(axis=1).sum())
     said = f"× not finite in {spoilt} epoch{'s' * (spoilt > 1)}" if spoilt else ""
-    titled(top, "Gradient norms by gate", f"{len(norms)} epochs", said,
+    titled(top, "Gradient norms by gate", f"{len(norms)} epoch{'s' * (len(norms) > 1)}", said,
            provenance=provenance or provenance_of(weights), share=0.55)  # fmt: skip
     return panels
 

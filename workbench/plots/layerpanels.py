@@ -173,5 +173,11 @@ def _drawn(values: Any, mask: np.ndarray, window: int | None, what: str) -> np.n
 def told(layer: Gates, window: int | None) -> tuple[str, str]:
     """Return the layer's name with its kind, and which windows are shown, as words for a title."""
     count = len(layer.mask)
-    which = f"mean of {count} window{'s' * (count > 1)}" if window is None else f"window {window}"
+    which = (
+        f"window {window}"
+        if window is not None
+        else f"mean of {count} windows"
+        if count > 1
+        else "one window"
+    )
     return f"{layer.name} ({layer.kind.upper()})", which

@@ -25,6 +25,7 @@ class Cells {
       "aria-roledescription": "heatmap",
       "aria-label": `${panel.head}: ${panel.rows} units by ${panel.columns} bars. Arrow keys read a cell.`,
     });
+    canvas.style.height = `${Math.max(200, Math.min(420, 60 + 1.3 * panel.rows))}px`;
     host.append(make("div", { class: "panel" }, make("div", { class: "head" }, panel.head), canvas));
     return canvas;
   }

@@ -85,7 +85,7 @@ class Graph {
       ctx.beginPath();
       ctx.arc(at, y, radius, 0, 2 * Math.PI);
       ctx.fill();
-      if (radius > 2) ctx.stroke();
+      if (radius > 3) ctx.stroke();
       if (unit % step === 0) {
         ctx.fillStyle = used.has(unit) ? theme.ink : theme.muted;
         ctx.fillText(String(unit), at + (x === 0 ? -1 : 1) * (radius + 5), y);

@@ -82,7 +82,10 @@ class Player {
 
   /** Redraw where the place or the page's theme changes. */
   follow() {
-    new ResizeObserver(() => this.draw()).observe(this.player);
+    new ResizeObserver(() => {
+      this.restyle(); // what was away from the page while its theme changed comes back here
+      this.draw();
+    }).observe(this.player);
     const held = new WeakRef(this); // a cleared output is not kept alive by the page
     const themed = () => {
       // A theme's style sheet may come after the mark that announces it.
@@ -153,7 +156,7 @@ class Player {
   /** Keys are the player's own: JupyterLab would take them for its cells. */
   press(event) {
     const { key, target } = event;
-    if (key === "Tab") return;
+    if (key === "Tab" || event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation();
     if (target.localName !== "canvas") return;
     if (ARROWS.includes(key)) {
