@@ -1,6 +1,7 @@
 """Chat by apprise, against a local service."""
 
 import importlib.util
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from message_services import message_service
 
 from workbench.gates.alerts import Alerts, Rule
 from workbench.gates.channels import Channel, Unreachable
-from workbench.gates.chat import Chat
+from workbench.gates.chat import Chat, answer
 from workbench.gates.messages import Alert, Message
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -77,6 +78,20 @@ def test_an_address_that_was_taken_out_is_missed(monkeypatch: pytest.MonkeyPatch
     addresses(monkeypatch, "json://127.0.0.1:1/")
     with pytest.raises(Unreachable, match="chat 2 of WORKBENCH_CHAT_URLS: it is no longer there"):
         chat.send(MESSAGE, "chat 2")
+
+
+def test_what_a_service_prints_is_not_taken_for_its_answer(monkeypatch: pytest.MonkeyPatch):
+    def printing(question: dict) -> str:
+        print("not sent", question)
+        return "sent"
+
+    out = io.StringIO()
+    monkeypatch.setattr("workbench.gates.chat._outcome", printing)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    answer()
+    assert out.getvalue() == "sent"
 
 
 def test_without_addresses_it_says_where_they_belong(monkeypatch: pytest.MonkeyPatch):

@@ -210,10 +210,11 @@ from test_spool import alert, keep
 from workbench.gates.spool import Spool
 spool = Spool(sys.argv[1])
 keep(spool, alert("a", "parent"))
+inherited = spool._connection
 child = os.fork()
 keep(spool, alert("a", "child" if child == 0 else "parent"))
 if child == 0:
-    os._exit(0)
+    os._exit(spool._connection is inherited)
 _, status = os.waitpid(child, 0)
 keep(spool, alert("a", "parent"))
 sys.exit(status)
