@@ -13,7 +13,7 @@ from jaxtyping import Float
 from workbench.gates.features import Key, named_features
 from workbench.gates.findings import Finding
 from workbench.gates.finite import finite_findings
-from workbench.gates.healthy import Healthy
+from workbench.gates.healthy import Healthy, check_like
 from workbench.gates.keeping import read_healthy, write_healthy
 from workbench.gates.snapshots import Snapshot
 
@@ -95,13 +95,14 @@ class CalibratedDetector(ABC):
         ValueError
             The detector is not calibrated, or the snapshot is of another model.
         """
-        wrong, seen = self._seen(snapshot)
-        return (wrong or self._findings(seen))[: self.most]
+        wrong = self._not_finite(snapshot)
+        return (wrong or self._findings(self._seen(snapshot)))[: self.most]
 
     def score(self, snapshot: Snapshot) -> float:
         """Return how unusual a snapshot is, to be compared with `limit`; infinite if it is not finite."""
-        wrong, seen = self._seen(snapshot)
-        return math.inf if wrong else float(self._scores(seen.distances[None])[0])
+        if self._not_finite(snapshot):
+            return math.inf
+        return float(self._scores(self._seen(snapshot).distances[None])[0])
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the healthy snapshots, the options and the limit, whole or not at all; nothing is pickled."""
@@ -154,11 +155,15 @@ class CalibratedDetector(ABC):
         """Take over the healthy snapshots."""
         self._healthy = healthy
 
-    def _seen(self, snapshot: Snapshot) -> tuple[list[Finding], Seen]:
-        """Return what is not finite, and the snapshot beside the healthy ones."""
+    def _not_finite(self, snapshot: Snapshot) -> list[Finding]:
+        """Return what is not finite in a snapshot of the model that it knows: before anything is computed."""
+        check_like(self.healthy.snapshots[0], snapshot)
+        return finite_findings(snapshot, self.healthy.always)
+
+    def _seen(self, snapshot: Snapshot) -> Seen:
+        """Return a finite snapshot beside the healthy ones."""
         features = self.healthy.described(snapshot)
-        distances = self.healthy.distances(features, snapshot.progress)
-        return finite_findings(snapshot, self.healthy.always), Seen(snapshot, features, distances)
+        return Seen(snapshot, features, self.healthy.distances(features, snapshot.progress))
 
     def _held_out(self, known: Healthy, part: Array) -> Float[Array, " snapshot"]:
         """Return the scores of a part of the runs by what the others are like."""

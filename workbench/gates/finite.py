@@ -108,7 +108,7 @@ def _counted(snapshot: Snapshot, weights: pd.DataFrame) -> list[Finding]:
     return [
         _finding(snapshot, "not_finite", str(parameter), float(count), str(gate))
         for (parameter, gate), count in zip(weights.index, counts, strict=True)
-        if count > 0
+        if 0 < count < np.inf  # an infinite one is found already
     ]
 
 

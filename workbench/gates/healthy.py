@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from workbench.gates.features import DRIFT, Key, ruler
+from workbench.gates.features import DRIFT, FACTOR, Key, ruler
 from workbench.gates.finite import TABLES, finite_findings
 from workbench.gates.snapshots import Snapshot
 
@@ -120,8 +120,10 @@ class Healthy:
 
     def on_rulers(self, values: Float[Array, "*snapshot feature"]) -> Float[Array, "*snapshot feature"]:
         """Return features as they are compared."""
-        rulers = [ruler(key) for key in self.keys]
-        return np.stack([each.of(values[..., i]) for i, each in enumerate(rulers)], axis=-1)
+        logarithmic = np.array([ruler(key).logarithmic for key in self.keys])
+        measured = values.copy()
+        measured[..., logarithmic] = FACTOR.of(values[..., logarithmic])
+        return measured
 
     def near(self, progress: float) -> Int[Array, " near"]:
         """Return the rows of the same phase: the nearest in progress, with all as near as the last."""
@@ -137,8 +139,7 @@ class Healthy:
         return robust_z(self.on_rulers(features), self.measured[rows], self.floors)
 
     def described(self, snapshot: Snapshot) -> Float[Array, " feature"]:
-        """Return a snapshot's features in the order of `keys`; ValueError if it is of another model."""
-        check_like(self.snapshots[0], snapshot)
+        """Return the features of a snapshot of the same model, in the order of `keys`."""
         return np.array(list(self.describe(snapshot).values()))
 
     def without(self, rows: Bool[Array, " snapshot"]) -> "Healthy":
@@ -158,8 +159,8 @@ def check_like(first: Snapshot, snapshot: Snapshot) -> None:
         kinds = ("trainings whose length is known", "models in use, or trainings of unknown length")
         mine, its = (kinds[int(np.isnan(s.progress))] for s in (first, snapshot))
         raise ValueError(
-            f"This detector was calibrated on {mine} (progress {first.progress}), and the snapshot is of {its} "
-            f"(progress {snapshot.progress}): calibrate one on such."
+            f"This detector was calibrated on {mine} (progress {first.progress}), and the snapshot is of "
+            f"{its} (progress {snapshot.progress}): calibrate one on such."
         )
     for table in TABLES:
         if table == "lags":
@@ -181,8 +182,9 @@ def _check(snapshots: Sequence[Snapshot]) -> None:
     in_use = sum(bool(np.isnan(each.progress)) for each in snapshots)
     if 0 < in_use < len(snapshots):
         raise ValueError(
-            f"{in_use} of {len(snapshots)} snapshots have no progress, being of a model in use or of a training "
-            "of unknown length, and the others have: they differ by nature. Calibrate one detector for each."
+            f"{in_use} of {len(snapshots)} snapshots have no progress, being of a model in use or of a "
+            "training of unknown length, and the others have: they differ by nature. Calibrate one detector "
+            "for each."
         )
     for snapshot in snapshots:
         check_like(snapshots[0], snapshot)
