@@ -8,6 +8,7 @@ from naive_cells import DOUBLE, SINGLE, cell_states, naive, sequences_of
 from recurrent_cases import KINDS, STACKS, Several, configurations, layers, made, random, set_weights
 from torch import nn
 
+from workbench.gates.calls import RecurrentCall
 from workbench.gates.directions import Direction
 from workbench.gates.passes import recurrent_layers
 from workbench.gates.recover import gate_states
@@ -337,3 +338,11 @@ def test_weights_that_a_parametrisation_computes_are_the_ones_looked_at():
     again = gate_states(rnn, x)
     assert again.error < 1e-15
     assert not torch.allclose(again["l0"].cell, plain["l0"].cell)
+
+
+def test_steps_turned_twice_are_as_before_padding_included():
+    rnn, x = nn.GRU(1, 1), torch.arange(8.0).view(4, 2, 1)
+    call = RecurrentCall(rnn, x, torch.tensor([3, 4]), (x[:1],), (x[:1],), x, x)
+    turned = call.turned(x)
+    assert turned[..., 0].T.tolist() == [[4, 2, 0, 6], [7, 5, 3, 1]]
+    assert torch.equal(call.turned(turned), x)
