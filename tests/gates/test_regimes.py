@@ -209,7 +209,8 @@ def test_in_noise_none_is_found_at_the_stated_rate_and_the_power_is_told():
     assert len(least) > 90
     assert 0.01 < np.mean(np.array(least) <= 0.05) < 0.10
     assert "None differs more than shifted series do" in found.verdict or least[-1] <= 0.05
-    assert "in a signal's own standard deviations, before one of" in found.verdict
+    assert "in standard deviations of its signal, " in found.verdict
+    assert " before the peaks and " in found.verdict
 
 
 def test_signals_that_never_change_differ_in_nothing():

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from workbench.gates.shifts import LEVEL, POWER, WIDEST, Turns, contrast_weights
 
 PHASES = {"before": "decisions up to the peak", "fall": "from the peak to the trough"}
+_WHEN = {"before": "before the peaks", "fall": "in the falls"}
 _SHOWN = ("mean", "rest", "difference", "low", "high", "p_value", "family_p_value", "detectable")
 
 
@@ -62,12 +63,12 @@ class DrawdownContrast:
         """How large a difference these drawdowns could have shown, by phase."""
         widths = (self.table["detectable"] / self.table["spread"]).groupby("phase").median()
         told = [
-            f"{phase} one of {width:.1f}" if np.isfinite(width) else f"{phase} not even one of {WIDEST:g}"
+            f"{f'{width:.1f}' if np.isfinite(width) else f'over {WIDEST:g}'} {_WHEN[str(phase)]}"
             for phase, width in zip(widths.index, widths.to_numpy(dtype=np.float64), strict=True)
         ]
         return (
-            f"Found {POWER:.0%} of the times would be a difference, in a signal's own standard deviations, "
-            f"{' and '.join(told)} (median of the signals)."
+            f"To be found in {100 * POWER:.0f} % of such histories, a difference must be, in standard "
+            f"deviations of its signal, {' and '.join(told)} (medians of the signals)."
         )
 
     def _facts(self) -> list[str]:
