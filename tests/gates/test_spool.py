@@ -217,7 +217,7 @@ if child == 0:
     os._exit(spool._connection is inherited)
 _, status = os.waitpid(child, 0)
 keep(spool, alert("a", "parent"))
-sys.exit(status)
+sys.exit(os.waitstatus_to_exitcode(status))
 """
     path = tmp_path / "alerts.db"
     folders = os.pathsep.join([str(Path.cwd()), str(Path(__file__).parent)])
