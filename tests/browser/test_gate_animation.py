@@ -77,7 +77,7 @@ def mean(layer: SimpleNamespace, panel: str) -> np.ndarray:
 
 def pictures(page: Page) -> Locator:
     """Every picture that moves."""
-    return page.locator("[id^='awb-'][data-started]")
+    return page.locator("[id^='awb-'][data-moves]")
 
 
 def slider(picture: Locator) -> Locator:

@@ -1,6 +1,7 @@
 """Gates that move: what the browser gets, read back, against the arrays."""
 
 import base64
+import zlib
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,8 @@ from workbench.plots import gateframes
 def frames_in(animation):
     """{panel: (frame, unit, bar)} read back from the bytes, NaN where blank, and half a step of each."""
     facts = animation.facts
-    codes = np.frombuffer(base64.b64decode(facts["buffers"]["cells"]), np.uint8).reshape(len(animation), -1)
+    read = zlib.decompress(base64.b64decode(facts["buffers"]["cells"]))
+    codes = np.cumsum(np.frombuffer(read, np.uint8).reshape(len(animation), -1), axis=0, dtype=np.uint8)
     found, at = {}, 0
     for panel in facts["panels"]:
         rows, columns = panel["rows"], panel["columns"]

@@ -5,6 +5,7 @@ import html
 import json
 import os
 import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -55,7 +56,7 @@ class Animation:
     labels
         One a frame.
     facts
-        What the browser draws: `kind`, panels, and bytes as base64.
+        What the browser draws: `kind`, panels, and `buffers`, bytes deflated and as base64.
     still
         PNG of the last frame.
     """
@@ -74,7 +75,7 @@ class Animation:
         name = f"awb-{uuid.uuid4().hex}"
         facts = {"title": self.title, "labels": self.labels, "first": len(self) - 1, **self.facts}
         said = _SENTENCE.format(last=self.labels[-1], count=len(self))
-        image = base64.b64encode(self.still).decode("ascii")
+        image = _text(self.still)
         alt = html.escape(f"{self.title}: {self.labels[-1]}", quote=True)
         return (
             f'<div id="{name}"><figure><img alt="{alt}" src="data:image/png;base64,{image}">'
@@ -95,13 +96,10 @@ class Animation:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """Return HTML, and the still for places that show no HTML."""
-        image = base64.b64encode(self.still).decode("ascii")
-        return {"text/html": self.html, "image/png": image, "text/plain": repr(self)}
+        return {"text/html": self.html, "image/png": _text(self.still), "text/plain": repr(self)}
 
 
-def quantised(
-    values: np.ndarray, low: float | int, high: float | int
-) -> tuple[np.ndarray, dict[str, float]]:
+def quantised(values: np.ndarray, low: float | int, high: float | int) -> tuple[np.ndarray, dict[str, float]]:
     """Return values as bytes, and what makes numbers of them again: value = low + byte × step.
 
     The range has 254 steps, so that the middle is one of them; values are within half a step of what they
@@ -121,8 +119,17 @@ def quantised(
 
 
 def packed(values: np.ndarray) -> str:
-    """Return an array's bytes, little-endian, as base64."""
-    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode("ascii")
+    """Return an array's bytes, little-endian, deflated, as base64."""
+    return _text(zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 9))
+
+
+def differences(codes: np.ndarray) -> np.ndarray:
+    """Return the first frame's bytes and what each later one adds, modulo 256: frames are alike.
+
+    >>> differences(np.array([[3, 255], [4, 1]], np.uint8)).tolist()
+    [[3, 255], [1, 2]]
+    """
+    return np.diff(codes, axis=0, prepend=np.zeros_like(codes[:1]))
 
 
 @cache
@@ -135,8 +142,13 @@ def tables() -> dict[str, str]:
     maps = {"magnitude": colormaps[MAGNITUDE], **{name: shades.signed for name, shades in grounds.items()}}
     places = np.linspace(0, 1, STEPS + 1)
     return {
-        name: packed(np.rint(255 * colours(places)[:, :3]).astype(np.uint8)) for name, colours in maps.items()
+        name: _text(np.rint(255 * colours(places)[:, :3]).astype(np.uint8).tobytes())
+        for name, colours in maps.items()
     }
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _embedded(facts: Mapping[str, Any]) -> str:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from workbench.plots.animations import Animation, packed, quantised, tables
+from workbench.plots.animations import Animation, differences, packed, quantised, tables
 from workbench.plots.gatepanels import gates
 from workbench.plots.layerpanels import STATES, Gates, Panel, bounds, panels_of, told, unit_of
 from workbench.plots.panels import checked_dates
 from workbench.plots.style import worded
 
-MOST_NUMBERS = 8_000_000  # 11 MB of a saved notebook
+MOST_NUMBERS = 8_000_000  # some MB of a saved notebook, 11 at worst
 _STILL_DPI = 80  # its PNG stands twice in a notebook
 
 
@@ -82,7 +82,7 @@ def gate_animation(
         "note": _note(shown[0]),
     }
     codes = [_codes(each) for each in zip(*shown, strict=True)]  # (frame, unit × bar) a panel
-    facts["buffers"] = {"cells": packed(np.concatenate(codes, axis=1))}
+    facts["buffers"] = {"cells": packed(differences(np.concatenate(codes, axis=1)))}
     return Animation(title, tuple(names), facts, still_of(next(iter(drawn.values()))))
 
 

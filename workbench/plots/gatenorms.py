@@ -57,7 +57,7 @@ def gate_norms(
         panel.set_ylabel(f"{layer}\nGradient norm")
     top, lowest = panels[layers[0]], panels[layers[-1]]
     lowest.set_xlabel("Epoch")
-    first, last = norms.index.min(), norms.index.max()
+    first, last = norms.index.to_numpy(dtype=float)[[0, -1]]
     margin = max(0.5, 0.03 * (last - first))  # one epoch alone still gets whole numbers
     lowest.set_xlim(first - margin, last + margin)
     lowest.xaxis.set_major_locator(MaxNLocator(10, integer=True))

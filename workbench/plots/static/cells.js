@@ -6,7 +6,7 @@ const BAR = { gap: 8, width: 10 };
 class Cells {
   constructor(facts, host) {
     this.facts = facts;
-    this.values = bytesOf(facts.buffers.cells);
+    this.values = facts.buffers.cells;
     this.tables = Object.fromEntries(Object.entries(facts.tables).map(([name, text]) => [name, bytesOf(text)]));
     this.pixels = Object.fromEntries(Object.entries(this.tables).map(([name, table]) => [name, pixelsOf(table)]));
     this.starts = [];
@@ -15,6 +15,8 @@ class Cells {
       this.starts.push(this.size);
       this.size += rows * columns;
     }
+    // Of each frame but the first what it adds is kept, and bytes go round at 256.
+    for (let i = this.size; i < this.values.length; i += 1) this.values[i] += this.values[i - this.size];
     this.canvases = facts.panels.map((panel) => this.place(panel, host));
   }
 

@@ -5,13 +5,12 @@ const ROOM = { left: 60, right: 60, top: 22, bottom: 10 };
 class Graph {
   constructor(facts, host) {
     this.facts = facts;
-    const floats = (text) => new Float32Array(bytesOf(text).buffer);
-    const words = (text) => new Uint16Array(bytesOf(text).buffer);
-    this.source = words(facts.buffers.source);
-    this.target = words(facts.buffers.target);
-    this.size = floats(facts.buffers.size);
-    this.states = bytesOf(facts.buffers.states);
-    this.openings = bytesOf(facts.buffers.openings);
+    const { source, target, size, states, openings } = facts.buffers;
+    this.source = new Uint16Array(source.buffer);
+    this.target = new Uint16Array(target.buffer);
+    this.size = new Float32Array(size.buffer);
+    this.states = states;
+    this.openings = openings;
     this.tables = Object.fromEntries(Object.entries(facts.tables).map(([name, text]) => [name, bytesOf(text)]));
     this.canvas = make("canvas", {
       tabindex: "0",

@@ -193,13 +193,18 @@ class Player {
 function start(name) {
   for (const root of document.querySelectorAll(`[id="${name}"]:not([data-started])`)) {
     root.setAttribute("data-started", "");
-    const still = root.querySelector("figure");
-    try {
-      root.awb = new Player(root, JSON.parse(root.querySelector("script[type='application/json']").textContent));
-      still.style.display = "none";
-    } catch (error) {
-      still.querySelector("figcaption").textContent = `This picture cannot move here: ${error.message}`;
-      throw error;
-    }
+    startAt(root);
+  }
+}
+
+async function startAt(root) {
+  const still = root.querySelector("figure");
+  try {
+    root.awb = new Player(root, await factsOf(root));
+    still.style.display = "none";
+    root.setAttribute("data-moves", "");
+  } catch (error) {
+    still.querySelector("figcaption").textContent = `This picture cannot move here: ${error.message}`;
+    throw error;
   }
 }

@@ -6,6 +6,19 @@ function bytesOf(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
+/** The bytes of a text that were deflated before they became base64. */
+async function inflated(text) {
+  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** The facts of a picture, its buffers as bytes. */
+async function factsOf(root) {
+  const facts = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+  for (const [name, text] of Object.entries(facts.buffers)) facts.buffers[name] = await inflated(text);
+  return facts;
+}
+
 /** Tables of red, green, blue bytes as the 32-bit pixels of an ImageData. */
 function pixelsOf(table) {
   const colours = new Uint8ClampedArray((table.length / 3) * 4).fill(255);
