@@ -66,8 +66,8 @@ class RecurrentCall:
         inexact = {self.x.dtype, self.output.dtype} - set(EXACT)
         if inexact:
             raise ValueError(
-                f"gates are recovered in float32 or float64, and these layers run in {inexact.pop()}. Look at "
-                "a copy, copy.deepcopy(model).float(), whose forward does not call for less."
+                f"gates are recovered in float32 or float64, and these layers run in {inexact.pop()}. Look "
+                "at a copy, copy.deepcopy(model).float(), whose forward does not call for less."
             )
 
     @property
