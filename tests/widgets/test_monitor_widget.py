@@ -67,6 +67,13 @@ def curves(widget):
     return np.frombuffer(widget.settled + widget.recent).reshape(-1, len(widget.columns))
 
 
+def until(check):
+    """Wait for what another thread does."""
+    end = time.monotonic() + 20
+    while not check() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def monitor(windows, tmp_path):
     return GateMonitor(windows, tmp_path / "log", every=1)
@@ -134,9 +141,7 @@ def test_an_epoch_that_waits_is_shown_by_a_timer(monitor, windows, monkeypatch):
     loop.begin()
     for _ in range(3):
         loop.epoch()
-    end = time.monotonic() + 10
-    while shown(widget) != [1, 2, 3] and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: shown(widget) == [1, 2, 3])
     assert shown(widget) == [1, 2, 3]
     assert widget.phase == "running"
 
@@ -204,6 +209,37 @@ def test_another_training_begins_the_story_anew(monitor, windows, tmp_path):
     assert len(curves(widget)) == 2
 
 
+class StopAfter:
+    """A listener that ends training after an epoch."""
+
+    def __init__(self, epoch: int, stop: threading.Event) -> None:
+        self.epoch, self.stop = epoch, stop
+
+    def on_snapshot(self, monitor, snapshot, states):
+        if snapshot.epoch == self.epoch:
+            self.stop.set()
+
+    def on_batch(self, monitor):
+        pass
+
+    def on_end(self, monitor):
+        pass
+
+
+def test_a_training_that_is_resumed_is_shown_with_what_was_before(windows, tmp_path):
+    train, valid = windows[:60], windows[80:120]
+    folders = {"checkpoint": tmp_path / "state", "progress": False, "patience": None}
+    for epochs in (2, 4):
+        stop = threading.Event()
+        monitor = GateMonitor(valid, tmp_path / "log", every=1)
+        widget = MonitorWidget(monitor)
+        model = build_model("gru", windows, hidden_size=5, n_layers=1, seed=0)
+        monitor.listeners.append(StopAfter(2 if epochs == 2 else 9, stop))
+        fit(model, train, valid, epochs=4, stop=stop, callbacks=[monitor], **folders)
+        assert shown(widget) == list(range(1, epochs + 1))
+        assert monitor.errors == []
+
+
 def test_fit_is_followed_and_comes_to_the_same_weights(windows, tmp_path):
     train, valid = windows[:60], windows[80:120]
     weights = []
@@ -262,6 +298,15 @@ def test_a_cell_that_ends_in_an_error_says_so_in_place(cells, monitor, windows, 
     assert (widget.phase, widget.error) == ("running", "")
     monitor.end()
     assert shown(widget) == [1, 2, 3]
+
+
+def test_a_later_cell_that_fails_says_nothing_of_the_training(cells, monitor, windows):
+    widget, loop = MonitorWidget(monitor), Loop(monitor, windows)
+    loop.begin()
+    loop.epoch()
+    cells.end()
+    cells.end(ValueError("of another cell"))
+    assert (widget.phase, widget.error) == ("running", "")
 
 
 def test_a_cell_that_did_not_train_says_nothing_of_the_training(cells, monitor, windows):
@@ -325,9 +370,7 @@ def test_the_log_of_a_training_that_goes_on_is_followed(monitor, windows, tmp_pa
     assert (shown(widget), widget.phase) == ([1], "open")
     loop.epoch()
     monitor.end()
-    end = time.monotonic() + 10
-    while widget.phase != "finished" and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: widget.phase == "finished")
     assert (shown(widget), widget.phase) == ([1, 2], "finished")
 
 
@@ -343,17 +386,18 @@ def test_following_ends_with_the_widget(monitor, windows, tmp_path, monkeypatch)
     assert not thread.is_alive()
 
 
-def test_a_log_that_goes_away_is_told(monitor, windows, tmp_path, monkeypatch):
+def test_a_log_that_cannot_be_read_is_told_until_it_can(monitor, windows, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOK", 0.02)
     loop = Loop(monitor, windows)
     loop.begin()
     loop.epoch()
     widget = MonitorWidget(GateLog.open(tmp_path / "log"))
     (tmp_path / "log" / "0002.parquet").write_bytes(b"no parquet")
-    end = time.monotonic() + 10
-    while not widget.error and time.monotonic() < end:
-        time.sleep(0.02)
+    until(lambda: widget.error)
     assert widget.error.startswith("The log can't be read: ")
+    loop.epoch()
+    until(lambda: not widget.error)
+    assert (shown(widget), widget.error) == ([1, 2], "")
 
 
 # The rest -------------------------------------------------------------------------------------------

@@ -105,6 +105,15 @@ def test_an_epoch_looked_at_twice_stands_there_once():
     np.testing.assert_allclose(story.panels[3][0].values("input"), again.gates["input"].mean(0).T, atol=0.003)
 
 
+def test_the_newest_epoch_is_never_settled():
+    story = told(RECENT)
+    assert story.curves()[0] == b""
+    story.add(snapshot_of(RECENT, train_loss=7.0), None)
+    recent = np.frombuffer(story.curves()[1]).reshape(RECENT, -1)
+    assert recent[-1, story.columns.index("train_loss")] == 7.0
+    assert len(story.looked) == RECENT
+
+
 def test_epochs_that_were_passed_over_have_losses_and_no_norms():
     story = told(2)
     record = pd.DataFrame(

@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import pandas as pd
-import traitlets
 
 from workbench.gates.log import GateLog
 from workbench.gates.monitor import GateMonitor
 from workbench.gates.snapshots import Snapshot
-from workbench.gates.states import GATES, GateStates
+from workbench.gates.states import GateStates
 from workbench.widgets.assets import script, style
 from workbench.widgets.cellends import CellEnds
-from workbench.widgets.monitordata import SLOTS, Story
+from workbench.widgets.monitordata import Story
+from workbench.widgets.monitorstate import MonitorState
 from workbench.widgets.monitorwords import (
     MOST_FINDINGS,
     cost_line,
@@ -34,18 +33,9 @@ if TYPE_CHECKING:
 
 DPI = 110
 LOOK = 1.0  # seconds between two looks at a log that another process writes
-PHASES = ("waiting", "running", "open", "finished", "interrupted", "failed")
-
-# A trait for each epoch that is kept, so that only those that are new are sent, and all are there for a page
-# that opens late or a notebook that was saved.
-Slots = type(traitlets.HasTraits)(
-    "Slots",
-    (traitlets.HasTraits,),
-    {f"panel_{i}": traitlets.Bytes(b"").tag(sync=True) for i in range(SLOTS)},
-)
 
 
-class MonitorWidget(anywidget.AnyWidget, Slots):
+class MonitorWidget(MonitorState):
     """A training from inside, as it goes on: losses, gradient norms by gate, findings, and the gates.
 
     It follows a `GateMonitor` also while the cell that trains blocks the kernel, at most twice a second; the
@@ -90,23 +80,6 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
 
     _esm = script("monitor.js")
     _css = style()
-
-    layer = traitlets.Unicode("").tag(sync=True)
-    gate = traitlets.Unicode("").tag(sync=True)
-    epoch = traitlets.Int(0, min=0).tag(sync=True)
-    unit = traitlets.Int(-1, min=-1).tag(sync=True)
-
-    phase = traitlets.Enum(PHASES, "waiting").tag(sync=True)
-    status = traitlets.Unicode("").tag(sync=True)
-    thinned = traitlets.Unicode("").tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
-    findings = traitlets.List(traitlets.Dict()).tag(sync=True)
-    findings_told = traitlets.Unicode("").tag(sync=True)
-    stoppable = traitlets.Bool(False).tag(sync=True)
-    layers = traitlets.List(traitlets.Dict()).tag(sync=True)
-    columns = traitlets.List(traitlets.Unicode(), ["epoch", "taken"]).tag(sync=True)
-    settled = traitlets.Bytes(b"").tag(sync=True)
-    recent = traitlets.Bytes(b"").tag(sync=True)
 
     def __init__(self, source: object, stop: threading.Event | None = None) -> None:
         self._left = threading.Event()  # set once the widget is closed
@@ -153,7 +126,7 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
     def on_end(self, monitor: GateMonitor) -> None:
         """Show the last state."""
         with self._told():
-            self.phase = "finished"
+            self._turn("finished")
             self._pacer.now()
 
     @contextmanager
@@ -172,18 +145,32 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
             if epoch < max(self._story.rows, default=0):
                 self._story.forget()
                 self.epoch, self.unit = 0, -1
-        if self.phase != "running":
-            self.error, self.phase = "", "running"
+            if self.phase != "running":
+                self.error, self.phase = "", "running"
 
     def _cell_ended(self, error: BaseException | None) -> None:
         """Say how a cell ended that trained and did not come to its end."""
-        if self.phase != "running" or error is None or self._trainer != threading.get_ident():
+        if self._trainer != threading.get_ident():
+            return
+        self._trainer = None  # what fails in later cells is none of this training's
+        if self.phase != "running" or error is None:
             return
         if isinstance(error, KeyboardInterrupt):
-            self.phase = "interrupted"
+            self._turn("interrupted")
         else:
-            self.error, self.phase = in_words(error), "failed"
+            self._turn("failed", in_words(error))
         self._pacer.now()
+
+    def _turn(self, phase: str, error: str | None = None) -> None:
+        with self._lock:
+            self.phase = phase
+            if error is not None:
+                self.error = error
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what was chosen in the page, which may come in another thread than training."""
+        with self._lock:
+            super().set_state(sync_data)
 
     # What is shown --------------------------------------------------------------------------------
 
@@ -208,7 +195,7 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
         """Hand everything that changed to the page, in one message."""
         if self._left.is_set():
             return
-        with self._lock, self.hold_sync():
+        with self._told(), self._lock, self.hold_sync():
             record = self.source.record
             self._story.add_passed(record)
             for slot, panel in self._story.taken_slots().items():
@@ -247,12 +234,11 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
                 over, epochs = source.over, source.epochs
                 if epochs != seen or over:
                     self.refresh()
-                    seen = epochs
+                    seen, self.error = epochs, ""
                 if over:
                     return
             except Exception as error:  # noqa: BLE001  (a thread has no caller: whatever fails is told to the user)
                 self.error = f"The log can't be read: {in_words(error)}"
-                return
 
     def snapshot(self) -> "Figure":
         """Draw what is chosen as a static picture."""
@@ -265,22 +251,6 @@ class MonitorWidget(anywidget.AnyWidget, Slots):
     def _asked(self, widget: Any, content: Any, buffers: Any) -> None:
         if self._stop is not None and content == {"ask": "stop"}:
             self._stop.set()
-
-    @traitlets.validate("gate")
-    def _checked_gate(self, proposal: Any) -> str:
-        gate, known = proposal["value"], sorted({name for names in GATES.values() for name in names})
-        if gate and gate not in known:
-            raise traitlets.TraitError(
-                f'gate must be "" for all, or one of {", ".join(known)}. Got {gate!r}.'
-            )
-        return gate
-
-    @traitlets.validate("layer")
-    def _checked_layer(self, proposal: Any) -> str:
-        layer, known = proposal["value"], [facts["name"] for facts in self.layers]
-        if layer and known and layer not in known:
-            raise traitlets.TraitError(f"there is no layer {layer!r}. There are {', '.join(known)}.")
-        return layer
 
     def close(self) -> None:
         """Leave the page, and hear no more of the training."""

@@ -111,6 +111,7 @@ class Story:
         self.panels: dict[int, list[LayerPanel]] = {}
         self.places = Places(SLOTS)
         self.last: Snapshot | None = None
+        self._settled: tuple[tuple[int, int], bytes] = ((0, 0), b"")  # rows and columns, and their bytes
 
     def forget(self) -> None:
         """Begin anew."""
@@ -130,16 +131,24 @@ class Story:
 
     def add_passed(self, record: pd.DataFrame) -> None:
         """Take in the epochs of a monitor's record that were not looked at."""
-        for epoch, figures in record[~record["taken"].astype(bool)].iterrows():
-            if epoch not in self.rows:
-                self._row(int(epoch), 0.0, losses_of(figures))  # pyright: ignore[reportArgumentType]
+        passed = record.index[~record["taken"].to_numpy(dtype=bool)]
+        for epoch in passed.difference(list(self.rows)):
+            self._row(int(epoch), 0.0, losses_of(record.loc[epoch]))
 
     def curves(self) -> tuple[bytes, bytes]:
         """Return the rows as float64 (epoch, column), NaN where not known: the settled ones, and the rest."""
-        rows = [self.rows[epoch] for epoch in sorted(self.rows)]
-        table = np.array([[row.get(name, np.nan) for name in self.columns] for row in rows])
-        cut = len(rows) // RECENT * RECENT
-        return table[:cut].astype("<f8").tobytes(), table[cut:].astype("<f8").tobytes()
+        epochs = sorted(self.rows)
+        cut = (
+            max(0, len(epochs) - 1) // RECENT * RECENT
+        )  # the newest, which may be told again, is not settled
+        about = cut, len(self.columns)
+        if about != self._settled[0]:
+            self._settled = about, self._table(epochs[:cut])
+        return self._settled[1], self._table(epochs[cut:])
+
+    def _table(self, epochs: Sequence[int]) -> bytes:
+        rows = [[self.rows[epoch].get(name, np.nan) for name in self.columns] for epoch in epochs]
+        return np.array(rows, "<f8").tobytes()
 
     def taken_slots(self) -> dict[int, bytes]:
         """Return what changed in the slots since this was last asked."""

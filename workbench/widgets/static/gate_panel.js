@@ -2,11 +2,11 @@
 
 import { linearTicks } from "./axes.js";
 import { cellImage, cellTicks, drawCells, drawMessage, fittedText, outlineCell, tickLine } from "./cells.js";
+import { ENDS, paintEnds } from "./gate_ends.js";
 import { clamp, rgbText, shade, signedShade } from "./paint.js";
 import { View } from "./view.js";
 
 const GATE_PAD = { left: 40, right: 8, top: 40, bottom: 36 };
-const ENDS = { gap: 10, width: 74, least: 270 }; // of the strip of saturation; narrower panels have none
 const ROW_KEYS = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10 };
 const COLUMN_KEYS = { ArrowLeft: -1, ArrowRight: 1 };
 
@@ -65,7 +65,7 @@ export class GatePanel extends View {
     ctx.strokeRect(cells.x - 0.5, cells.y - 0.5, cells.width + 1, cells.height + 1);
     this.paintTitle(ctx, size, theme);
     this.paintAxes(ctx, cells, theme);
-    if (ends) this.paintEnds(ctx, ends, theme);
+    if (ends) paintEnds(ctx, ends, this.props, theme);
   }
 
   paintTitle(ctx, { width }, theme) {
@@ -126,47 +126,6 @@ export class GatePanel extends View {
     ctx.textBaseline = "middle";
     ctx.fillText("unit", 0, 0);
     ctx.restore();
-  }
-
-  /** The strip: to the left how often a unit is closed, to the right how often open, each up to 100 %. */
-  paintEnds(ctx, box, theme) {
-    const { left, right, units, low } = this.props;
-    const both = low < 0;
-    const [foot, room] = both ? [box.x, box.width] : [box.x + box.width / 2, box.width / 2];
-    const high = box.height / units;
-    ctx.strokeStyle = theme.grid;
-    ctx.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
-    for (const [shares, colour, way] of [[left, theme.down, -1], [right, theme.up, 1]]) {
-      ctx.fillStyle = colour;
-      for (let unit = 0; unit < units; unit += 1) {
-        const share = shares[unit];
-        if (share > 0) ctx.fillRect(way < 0 ? foot - share * room : foot, box.y + unit * high, share * room, Math.max(0.75, high - (high > 3 ? 1 : 0)));
-      }
-    }
-    ctx.strokeStyle = theme.muted;
-    tickLine(ctx, foot, box.y, 0, box.height);
-    this.nameEnds(ctx, box, both, theme);
-  }
-
-  nameEnds(ctx, box, both, theme) {
-    ctx.font = `11px ${theme.font}`;
-    ctx.textBaseline = "alphabetic";
-    ctx.textAlign = "center";
-    const names = both ? [["|·| > .99", 0.5, theme.up]] : [["< .1", 0.25, theme.down], ["> .9", 0.75, theme.up]];
-    for (const [text, at, colour] of names) {
-      ctx.fillStyle = colour;
-      ctx.fillText(text, box.x + at * box.width, box.y - 6);
-    }
-    ctx.fillStyle = theme.muted;
-    ctx.textBaseline = "top";
-    const ends = both ? [["0", 0], ["100", 1]] : [["100", 0], ["0", 0.5], ["100", 1]];
-    for (const [text, at] of ends) {
-      ctx.textAlign = at === 0 ? "left" : at === 1 ? "right" : "center";
-      ctx.fillText(text, box.x + at * box.width, box.y + box.height + 6);
-    }
-    ctx.fillStyle = theme.ink;
-    ctx.textAlign = "center";
-    ctx.fillText("% of values", box.x + box.width / 2, box.y + box.height + 20);
   }
 
   overlay(ctx, size, theme) {
