@@ -61,6 +61,18 @@ def test_a_block_that_fails_is_counted_too():
     assert budget.spent == pytest.approx(0.5)
 
 
+def test_three_steps_by_hand():
+    budget, clock = begun(0.1)  # of which steps may take a quarter: 1 s in 40
+    assert budget.enough_for_step("steps") == 0.0
+    spend(budget, clock, "steps", 0.05)
+    assert budget.enough_for_step("steps") == pytest.approx(0.10 * 40)
+    spend(budget, clock, "steps", 0.02)
+    assert budget.enough_for_step("steps") == pytest.approx((0.07 + 0.05) * 40)
+    budget.add("steps", 0.01)
+    assert budget.enough_for_step("steps") == pytest.approx((0.08 + 0.05) * 40)
+    assert budget.spent == pytest.approx(0.08)
+
+
 def test_the_next_is_expected_to_cost_what_the_dearest_of_the_last_three_did():
     budget, clock = begun()
     for seconds in (9.0, 1.0, 3.0, 2.0):
@@ -81,7 +93,7 @@ def test_after_every_look_that_was_allowed_watching_is_within_its_share(epochs, 
     for seconds in epochs:
         clock.now += seconds
         for _ in range(3):
-            if budget.allows_step("steps"):
+            if budget.own >= budget.enough_for_step("steps"):
                 spend(budget, clock, "steps", step)
             clock.now += seconds / 10
         if budget.allows("look"):

@@ -142,6 +142,16 @@ def test_what_is_not_finite_is_counted_where_it_is():
     assert watch.taken().loc[("rnn.weight_ih_l0", "reset"), "not_finite"] > 0  # its gradient
 
 
+def test_what_the_hooks_take_within_a_step_is_counted():
+    model, seconds = Small(nn.LSTM), iter(range(1000))
+    watch = StepWatch(Blocks.of(model), lambda: float(next(seconds)))
+    watch.arm()
+    model(torch.ones(1, 2, 2)).sum().backward()
+    assert watch.within == 6.0  # one for each weight that the loss reaches
+    watch.arm()
+    assert watch.within == 0.0
+
+
 def test_without_a_step_there_are_norms_alone():
     model = Small(nn.LSTM)
     table = StepWatch(Blocks.of(model)).taken()

@@ -182,7 +182,7 @@ def test_a_full_disk_stops_the_log_and_nothing_else(tmp_path, monkeypatch):
     assert list(monitor.log.record.index) == [1, 2, 3]  # what could not be written is written with the next
 
 
-def test_an_answer_that_is_no_number_is_looked_at_before_fit_gives_up(tmp_path):
+def test_a_loss_that_is_no_number_is_looked_into(tmp_path):
     parts, told = parts_of(), Told()
     model = model_of(parts)
     monitor = GateMonitor(parts[1], tmp_path, every=1, alerts=told)
@@ -200,6 +200,9 @@ def test_an_answer_that_is_no_number_is_looked_at_before_fit_gives_up(tmp_path):
     assert told.rounds[1][0] == 2
     assert any("not_finite" in key for key in told.rounds[1][1])
     assert monitor.errors == []
+    assert "ended by FloatingPointError: The loss became nan" in repr(monitor)
+    assert not monitor.watching
+    assert not monitor.log.over
     states = GateLog.open(tmp_path).states(2)
     assert any(gate.isnan().any() for gate in states.layers[0].gates.values())
 
@@ -300,21 +303,27 @@ def test_a_loop_of_ones_own_is_watched():
     assert not optimizer._optimizer_step_post_hooks
 
 
-def test_a_copy_of_a_model_that_is_watched_is_watched_by_nobody():
-    parts = parts_of()
-    model = model_of(parts)
-    monitor = GateMonitor(parts[1], every=1)
-    monitor.begin(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    copied = copy.deepcopy(model).train()
-    with torch.no_grad():
-        copied.head.bias.fill_(float("nan"))
-    copied(parts[0].x[:4])
-    assert monitor.snapshots == []
-    monitor.end()
-
-
 def test_the_probe_is_not_looked_at_beyond_its_windows():
     parts = parts_of()
     _, monitor = watched(parts, epochs=1)
     assert monitor.log.card()["probe"]["dates"][-1] == str(parts[1].labelled().dates[-1])
     assert len(monitor.states.layers[0].mask) == 14
+
+
+def test_whatever_ends_a_training_takes_the_hooks_off():
+    parts = parts_of()
+    model, monitor = model_of(parts), GateMonitor(parts[1], every=1)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, *parts, callbacks=[At(2, interrupt), monitor], **OPTIONS)
+    assert not monitor.watching
+    assert [s.epoch for s in monitor.snapshots] == [1]
+    assert "ended by KeyboardInterrupt" in repr(monitor)
+    assert all(not p._post_accumulate_grad_hooks for p in model.parameters())
+    overhead = monitor.overhead
+    assert monitor.overhead == overhead  # the clock stands
+    fit(model, *parts, callbacks=[monitor], **OPTIONS)  # and it may be used anew
+    assert [s.epoch for s in monitor.snapshots] == [1, 2, 3]

@@ -23,6 +23,8 @@ class Budget:
     ----------
     costs
         Seconds by what they were spent on.
+    spent
+        Their sum.
     """
 
     def __init__(self, share: float | int, clock: Callable[[], float] = time.perf_counter):
@@ -36,6 +38,7 @@ class Budget:
     def start(self) -> None:
         """Count from now."""
         self.costs: dict[str, float] = {}
+        self.spent = 0.0
         self._recent: dict[str, deque[float]] = {}
         self._began, self._ended = self._clock(), None
         self._outer: str | None = None
@@ -54,14 +57,18 @@ class Budget:
         try:
             yield
         finally:
-            self._outer, cost = None, self._clock() - began
-            self.costs[kind] = self.costs.get(kind, 0.0) + cost
-            self._recent.setdefault(kind, deque(maxlen=RECENT)).append(cost)
+            self._outer = None
+            self.add(kind, self._clock() - began)
 
-    @property
-    def spent(self) -> float:
-        """Seconds spent on watching."""
-        return sum(self.costs.values(), 0.0)
+    def add(self, kind: str, seconds: float) -> None:
+        """Count seconds as spent on `kind`."""
+        self.costs[kind] = self.costs.get(kind, 0.0) + seconds
+        self.spent += seconds
+        self._recent.setdefault(kind, deque(maxlen=RECENT)).append(seconds)
+
+    def now(self) -> float:
+        """Return the time by the budget's clock [s]."""
+        return self._clock()
 
     @property
     def own(self) -> float:
@@ -82,7 +89,7 @@ class Budget:
         """Tell whether watching is within its share even after the next of these kinds."""
         return self.spent + sum(map(self.expected, kinds)) <= self.share * self.own
 
-    def allows_step(self, kind: str) -> bool:
-        """Tell whether steps are within their part of the share after the next, and watching within all."""
+    def enough_for_step(self, kind: str) -> float:
+        """Return the seconds of training after which the next step fits into the steps' part of the share."""
         of_steps = self.costs.get(kind, 0.0) + self.expected(kind)
-        return of_steps <= OF_STEPS * self.share * self.own
+        return of_steps / (OF_STEPS * self.share)

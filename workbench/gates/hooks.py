@@ -24,6 +24,10 @@ class TrainingHooks:
         """End."""
         raise NotImplementedError
 
+    def break_off(self, error: BaseException) -> None:
+        """End by an error."""
+        raise NotImplementedError
+
     def initialize(self) -> "TrainingHooks":
         """Do nothing: `on_train_begin` begins."""
         return self
@@ -42,6 +46,20 @@ class TrainingHooks:
     def on_train_begin(self, net: Any, *args: Any, **kwargs: Any) -> None:
         """Begin."""
         self.begin(net.module_, net.optimizer_, Course.of(net))
+        loop = net.fit_loop
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            """Run the loop. skorch tells callbacks nothing of an error, so it is caught on its way."""
+            from workbench.training.callbacks import Ended
+
+            try:
+                return loop(*args, **kwargs)
+            except BaseException as error:
+                if not isinstance(error, Ended):
+                    self.break_off(error)
+                raise
+
+        net.fit_loop = watched
 
     def on_epoch_begin(self, net: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing."""

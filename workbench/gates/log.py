@@ -190,8 +190,9 @@ class GateLog:
         for path in self.folder.glob("[0-9]*.npz"):  # written by a process that was killed before the rest
             if not path.with_suffix(".parquet").exists():
                 path.unlink()
-        for path in self.folder.glob(".[0-9]*-*"):  # and what it was about to write
-            path.unlink()
+        for name in (".[0-9]*-*", ".log-*", ".end-*"):  # and what it was about to write
+            for path in self.folder.glob(name):
+                path.unlink()
         (self.folder / END).unlink(missing_ok=True)
         with replacing(self.folder / CARD) as path:
             card = {"format": FORMAT, "key": told, "probe": dict(probe)}

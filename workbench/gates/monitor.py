@@ -67,8 +67,7 @@ class GateMonitor(TrainingHooks):
     In a loop of one's own: `begin(model, optimizer)` before it, `end_epoch(figures)` after each epoch,
     `end()` after it. Steps are seen by hooks on the optimiser.
 
-    Where the model answers with NaN or infinity while it trains, it is looked at within that step, before
-    `fit` gives up for it.
+    Where `fit` gives up because the loss is no finite number, the model is looked at as it then is.
 
     Examples
     --------
@@ -165,7 +164,8 @@ class GateMonitor(TrainingHooks):
             return f"GateMonitor: {self._nothing('nothing was watched')}"
         seen, failed = len(self.snapshots), len(self.errors)
         length = "" if self.epochs is None else f" of at most {self.epochs}"
-        state = "goes on" if self.watching else "is over"
+        broken = self._watch.broken
+        state = "goes on" if self.watching else f"ended by {broken}" if broken else "is over"
         wrong = f" {failed} errors: see monitor.errors." if failed else ""
         return (
             f"GateMonitor: training {state}, {self.epoch} epochs{length}, {seen} looked at, "
@@ -211,6 +211,14 @@ class GateMonitor(TrainingHooks):
         """Stop watching: take the hooks off, and write the end of the log."""
         if self.watching:
             self._running().end()
+
+    def break_off(self, error: BaseException) -> None:
+        """Stop watching a training that an error ended. It is looked at once more where its loss was NaN.
+
+        The log stays open: the training may be resumed.
+        """
+        if self.watching:
+            self._running().break_off(error)
 
     def _running(self) -> Watch:
         if self._watch is None or self._watch.over:

@@ -1,13 +1,11 @@
 """One training under a monitor's eyes, from its first step to its last."""
 
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from workbench.gates.course import Course
@@ -53,11 +51,13 @@ class Watch:
         self.findings: list[Finding] = []
         self.rows: list[dict[str, Any]] = []
         self.states: GateStates | None = None
-        self.over = self._alarmed = False
-        self._steps = StepWatch(Blocks.of(model))
+        self.over = False
+        self.broken = ""
+        self._steps = StepWatch(Blocks.of(model), monitor.budget.now)
         self._unwritten = 0  # first row that no file has yet
         self._counts = [0, 0]  # steps of this epoch, and how many of them were measured
         self._told = 0.0
+        self._next = 0.0  # seconds of training after which a step may be measured again
         self._handles: list[Any] = []
 
     @classmethod
@@ -72,7 +72,6 @@ class Watch:
         watch._handles = [
             optimizer.register_step_pre_hook(watch._before_step),
             optimizer.register_step_post_hook(watch._after_step),
-            model.register_forward_hook(_Outputs(watch)),
         ]
         watch._arm()
         return watch
@@ -95,19 +94,20 @@ class Watch:
         self._tell("on_end")
         monitor.budget.stop()
 
+    def break_off(self, error: BaseException) -> None:
+        """Stop where an error ended the training; look at what a loss that is no number came from."""
+        self.broken = f"{type(error).__name__}: {error}"
+        if isinstance(error, FloatingPointError):
+            self._look(self.epoch + 1, {})
+        self.stop()
+        self.monitor.budget.stop()
+
     def stop(self) -> None:
         """Take the hooks off."""
         self.over = True
         self._steps.disarm()
         while self._handles:
             self._handles.pop().remove()
-
-    def alarm(self) -> None:
-        """Look at once: the model answers with what is no finite number, and training may end of it."""
-        if self._alarmed:
-            return
-        self._alarmed = True
-        self._look(self.epoch + 1, {})
 
     def _look(self, epoch: int, figures: Mapping[str, float]) -> Snapshot | None:
         monitor, seen = self.monitor, None
@@ -149,25 +149,34 @@ class Watch:
                 self._steps.begin_step()
 
     def _after_step(self, *_: Any) -> None:
+        budget = self.monitor.budget
+        began, before = budget.now(), budget.spent
         self.step += 1
         self._counts[0] += 1
         if self._steps.armed:
             with self._spending("steps"):
                 self._steps.end_step()
                 self._counts[1] += 1
+            budget.add("steps", self._steps.within)
+            self._next = budget.enough_for_step("steps")
         self._arm()
-        monitor = self.monitor
-        if monitor.listeners and time.monotonic() - self._told > PAUSE:
-            if monitor.every is not None or monitor.budget.allows("batches"):
-                self._tell("on_batch")
-            self._told = time.monotonic()
+        if self.monitor.listeners:
+            self._say_that_it_goes_on()
+        budget.add("hooks", budget.now() - began - (budget.spent - before))  # what is not counted within
 
     def _arm(self) -> None:
-        """Have the next step measured if its turn has come; within a budget always the first."""
-        every, first = self.monitor.every, self.step == self.course.steps
-        if self.step % every == 0 if every else first or self.monitor.budget.allows_step("steps"):
+        """Have the next step measured if its turn has come; within a budget the first comes at once."""
+        every, budget = self.monitor.every, self.monitor.budget
+        if self.step % every == 0 if every else budget.own >= self._next:
             with self._spending("steps"):
                 self._steps.arm()
+
+    def _say_that_it_goes_on(self) -> None:
+        monitor, now = self.monitor, time.monotonic()
+        if now - self._told > PAUSE:
+            self._told = now
+            if monitor.every is not None or monitor.budget.allows("batches"):
+                self._tell("on_batch")
 
     def _tell(self, event: str, *what: Any) -> None:
         monitor = self.monitor
@@ -204,20 +213,3 @@ class Watch:
             told.get(epoch) or self._row(epoch, figures, LOST)
             for epoch, figures in enumerate(self.course.past, start=1)
         ]
-
-
-class _Outputs:
-    """A hook that looks for the first answer that is not finite while the model trains."""
-
-    def __init__(self, watch: Watch | None):
-        self._watch = (lambda: None) if watch is None else weakref.ref(watch)
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        watch = self._watch()
-        if watch is None or not module.training or not isinstance(output, Tensor):
-            return
-        if not bool(torch.isfinite(output.detach()).all()):
-            watch.alarm()
-
-    def __deepcopy__(self, memo: Any) -> "_Outputs":
-        return _Outputs(None)  # a copy of the model is watched by nobody

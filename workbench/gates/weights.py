@@ -1,6 +1,7 @@
 """Gradients and updates of a model's weights, gate by gate, at chosen steps of its optimiser."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,12 +106,18 @@ class StepWatch:
     ----------
     blocks
         Of the model.
+    clock
+        Seconds.
     measured
         Signals by block, of each step that was measured since they were last asked for.
+    within
+        Seconds that the hooks took within the step at hand.
     """
 
     blocks: Blocks
+    clock: Callable[[], float] = time.perf_counter
     measured: list[Array] = field(default_factory=list)
+    within: float = 0.0
     _gradient: Tensor | None = None
     _before: Tensor | None = None
     _hooks: list[RemovableHandle] = field(default_factory=list)
@@ -123,13 +130,23 @@ class StepWatch:
     def arm(self) -> None:
         """Measure the next step."""
         self.disarm()
+        self.within = 0.0
         parameters = self.blocks.parameters
         gradient = torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype)
         self._gradient = gradient = gradient.to(parameters[0].device)
         parts = gradient.split([p.numel() for p in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             if parameter.requires_grad:  # it may have been frozen since
-                self._hooks.append(parameter.register_post_accumulate_grad_hook(_copier(part)))
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._copier(part)))
+
+    def _copier(self, part: Tensor) -> Callable[[Tensor], None]:
+        def keep(parameter: Tensor) -> None:
+            began, gradient = self.clock(), parameter.grad
+            if gradient is not None:  # called again where a step goes backward several times: the sum so far
+                part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
+            self.within += self.clock() - began
+
+        return keep
 
     def disarm(self) -> None:
         """Measure nothing more, and take the hooks off the model."""
@@ -160,15 +177,6 @@ class StepWatch:
         mean["weight_norm"] = rest["weight_norm"]
         mean["not_finite"] = np.maximum(most, rest["not_finite"])
         return mean
-
-
-def _copier(part: Tensor):
-    def keep(parameter: Tensor) -> None:
-        gradient = parameter.grad
-        if gradient is not None:  # called again where a step goes backward several times: the sum so far
-            part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
-
-    return keep
 
 
 def _gates_of(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
