@@ -100,9 +100,16 @@ class CalibratedDetector(ABC):
 
     def score(self, snapshot: Snapshot) -> float:
         """Return how unusual a snapshot is, to be compared with `limit`; infinite if it is not finite."""
-        if self._not_finite(snapshot):
-            return math.inf
-        return float(self._scores(self._seen(snapshot).distances[None])[0])
+        return float(self.scores([snapshot])[0])
+
+    def scores(self, snapshots: Sequence[Snapshot]) -> Float[Array, " snapshot"]:
+        """Return the scores of many, which is quicker."""
+        finite = np.array([not self._not_finite(snapshot) for snapshot in snapshots], bool)
+        found = np.full(len(snapshots), math.inf)
+        seen = [self._seen(s).distances for s, fine in zip(snapshots, finite, strict=True) if fine]
+        if seen:
+            found[finite] = self._scores(np.stack(seen))
+        return found
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the healthy snapshots, the options and the limit, whole or not at all; nothing is pickled."""
