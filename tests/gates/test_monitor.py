@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skorch import NeuralNetClassifier
 from torch import nn
 from trainings import OPTIONS, At, model_of, parts_of, plain, watched, windows_of
 
@@ -301,6 +302,23 @@ def test_a_loop_of_ones_own_is_watched():
     assert monitor.step == 2 * -(-len(parts[0]) // 32)
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_net_of_skorch_itself_is_watched_too():
+    train, valid = parts_of()
+    net = NeuralNetClassifier(
+        model_of((train, valid)), criterion=nn.CrossEntropyLoss, max_epochs=2, batch_size=32, verbose=0
+    )
+    monitor = GateMonitor(valid, every=1)
+    net.set_params(callbacks=[monitor])
+    net.fit(train.x.contiguous(), train.y)
+    assert [s.epoch for s in monitor.snapshots] == [1, 2]
+    figures = monitor.snapshots[1].figures
+    assert {"train_loss", "valid_loss", "valid_acc"} <= set(figures)
+    assert figures["train_loss"] == net.history[-1, "train_loss"]
+    assert not any(name.endswith("_best") or name == "epoch" for name in figures)
+    assert monitor.errors == []
+    assert not monitor.watching
 
 
 def test_the_probe_is_not_looked_at_beyond_its_windows():

@@ -51,5 +51,5 @@ class Course:
 def figures_of(row: Mapping[str, Any], job: Any = None) -> dict[str, float]:
     """Return an epoch's figures out of skorch's history: those of `fit`'s job, or else all numbers."""
     names = row if job is None else job.figures
-    numbers = {name: row[name] for name in names if name in row and name != "epoch"}
-    return {name: number(v) for name, v in numbers.items() if isinstance(v, int | float)}
+    found = {name: row[name] for name in names if name in row and name != "epoch"}
+    return {n: number(v) for n, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}

@@ -21,7 +21,7 @@ class Listener(Protocol):
         ...
 
     def on_end(self, monitor: Any) -> None:
-        """Hear that training is over."""
+        """Hear that training is over; not where an error ended it."""
         ...
 
 

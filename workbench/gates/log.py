@@ -150,7 +150,7 @@ class GateLog:
     ) -> None:
         """Write an epoch, in place of what was there of it."""
         with replacing(self._path(snapshot.epoch, ".npz")) as path:
-            np.savez(path, allow_pickle=False, **packed(states))
+            np.savez(path, **packed(states))  # pyright: ignore[reportArgumentType]  (no array is named so)
         more = {"findings": [finding.to_dict() for finding in findings], "record": list(record)}
         write_tables(self._path(snapshot.epoch, ".parquet"), snapshot, more)
 

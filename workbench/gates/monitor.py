@@ -45,8 +45,8 @@ class GateMonitor(TrainingHooks):
         What watching may cost, as a share of the time that training takes by itself. The costs are measured,
         and steps and epochs are left out so that they stay below it. The first step and the first epoch are
         always looked at: in a training so short that this alone is more than the budget, `overhead` stays
-        above it and there is no second look. `record` says which epochs were left out, and what watching had
-        cost by each.
+        above it and there is no second look. Some microseconds a step remain in any case. `record` says which
+        epochs were left out, and what watching had cost by each.
     every
         Measure one step in so many and look after every epoch, whatever that costs. None keeps to the budget.
     detector
