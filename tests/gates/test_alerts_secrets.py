@@ -5,6 +5,7 @@ import gc
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,7 +48,8 @@ def check_nowhere(folder: Path, alerts: Alerts, *texts: str) -> None:
         for text in shown:
             assert spelling not in text
         for path in folder.rglob("*"):
-            assert spelling.encode() not in path.read_bytes(), path
+            with suppress(FileNotFoundError):  # SQLite's own come and go
+                assert spelling.encode() not in path.read_bytes(), path
     assert list(folder.glob("alerts.db*"))
 
 
@@ -117,7 +119,9 @@ def test_no_thread_dies_of_it_and_no_error_is_kept(
         trial(mail_to(server.port, "plain"), tmp_path, caplog)
     assert died == []
     assert sys.exc_info() == (None, None, None)
-    errors = [each for each in gc.get_objects() if isinstance(each, BaseException) and each.__traceback__]
+    errors = [
+        each for each in gc.get_objects() if issubclass(type(each), BaseException) and each.__traceback__
+    ]
     for error in errors:
         shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
         assert fresh not in shown

@@ -29,6 +29,7 @@ class Turn:
         """Take the turn if nobody else has it, and say whether it was taken."""
         database = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         try:
+            database.execute("PRAGMA journal_mode = OFF")  # nothing is ever written
             database.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             database.close()
