@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError
 
 import matplotlib
 import nbformat
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from explorer_pages import close_colours, serious
-from jupyter_pages import Watch, eventually, run_notebook, save, set_theme, write_notebook
+from jupyter_pages import KERNEL_READY, Watch, eventually, run_notebook, save, set_theme, write_notebook
 from jupyter_servers import Server
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -118,8 +119,20 @@ def draws(picture: Locator, frame: int, dark: bool = False) -> None:
             assert close_colours(found, colour.round().astype(int).tolist(), by=4), (panel, row, column)
 
 
+def without_kernels(lab: Server) -> bool:
+    """End every kernel; whether none was left to end."""
+    sessions = lab.ask("api/sessions")
+    for session in sessions:
+        try:
+            lab.ask(f"api/sessions/{session['id']}", method="DELETE")
+        except HTTPError as error:  # of one that is still starting, or has ended meanwhile
+            if error.code not in (404, 410, 500):
+                raise
+    return not sessions and not lab.kernels()
+
+
 @pytest.fixture(scope="module")
-def saved(page: Page, lab: Server, watch: Watch) -> Path:
+def saved(page: Page, lab: Server, watch: Watch) -> Iterator[Path]:
     """A notebook run, saved, and opened again with no kernel left."""
     path = write_notebook(lab.folder, NAME, *CELLS)
     run_notebook(page, lab, NAME)
@@ -127,18 +140,20 @@ def saved(page: Page, lab: Server, watch: Watch) -> Path:
     save(page)
     with watch.errors_expected():
         page.goto("about:blank")
-        for session in lab.ask("api/sessions"):
-            lab.ask(f"api/sessions/{session['id']}", method="DELETE")
+        eventually(page, lambda: without_kernels(lab), "no kernel is left", 60)
         page.goto(f"{lab.address}/doc/tree/{NAME}?token={lab.token}")
         pictures(page).nth(1).wait_for(timeout=60_000)
         eventually(page, lambda: len(lab.kernels()) > 0, "JupyterLab starts a kernel by itself", 60)
-        for session in lab.ask("api/sessions"):
-            lab.ask(f"api/sessions/{session['id']}", method="DELETE")
+        page.wait_for_function(KERNEL_READY, timeout=60_000)
+        eventually(page, lambda: without_kernels(lab), "no kernel is left", 60)
         page.wait_for_timeout(500)
         for button in page.locator(".jp-Dialog button.jp-mod-accept").all():
             button.click()
     assert lab.kernels() == []
-    return path
+    yield path
+    with watch.errors_expected():
+        page.goto("about:blank")
+        eventually(page, lambda: without_kernels(lab), "no kernel is left to other tests", 60)
 
 
 @pytest.fixture
@@ -272,7 +287,8 @@ def test_what_nbconvert_makes_of_it_plays(page: Page, saved: Path, tmp_path: Pat
     )
     body, _ = exporter.from_filename(str(saved))
     (tmp_path / "gates.html").write_text(f"<!doctype html><meta charset=utf-8>{body}")
-    page.goto(f"file://{tmp_path}/gates.html")
+    with watch.errors_expected():  # of the page that is left
+        page.goto(f"file://{tmp_path}/gates.html")
     picture = pictures(page).first
     picture.wait_for()
     holds(picture, (2,))
@@ -290,14 +306,23 @@ def animation() -> Animation:
     return plots.gate_animation(made.layers, [f"{d[-1]:%Y-%m-%d}" for d in windows], windows)
 
 
+@pytest.fixture
+def alone() -> Iterator[Watch]:
+    """What pages of their own did, without what JupyterLab says of its lost kernel in the meantime."""
+    watch = Watch()
+    yield watch
+    assert watch.abroad == []
+    assert watch.errors == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_of_its_own_follows_the_system_and_stands_still_by_itself(
-    animation: Animation, browser: Browser, watch: Watch, tmp_path: Path, scheme: str
+    animation: Animation, browser: Browser, alone: Watch, tmp_path: Path, scheme: str
 ):
     context = browser.new_context(
         color_scheme=scheme, reduced_motion="reduce", viewport={"width": 420, "height": 800}
     )
-    watch.watch(context)
+    alone.watch(context)
     page = context.new_page()
     page.goto(f"file://{animation.save(tmp_path / 'page.html')}")
     picture = pictures(page).first
@@ -313,10 +338,10 @@ def test_a_page_of_its_own_follows_the_system_and_stands_still_by_itself(
 
 
 def test_one_output_shown_twice_plays_in_both_places(
-    animation: Animation, browser: Browser, watch: Watch, tmp_path: Path
+    animation: Animation, browser: Browser, alone: Watch, tmp_path: Path
 ):
     context = browser.new_context()
-    watch.watch(context)
+    alone.watch(context)
     page = context.new_page()
     before = "<script>var names = Object.keys(window);</script>"
     after = "<script>var added = Object.keys(window).filter((name) => !names.includes(name));</script>"
