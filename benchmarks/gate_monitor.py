@@ -4,10 +4,11 @@
 
 Each network is trained by `fit` on random windows, alone and under a `GateMonitor` with its budget of 2 %, in
 turns. *Dearer* is the processor time of one thread with the monitor over that without, minus 1: the median of
-the rounds. *Told* is what the monitor says of itself: `monitor.overhead` by the clock on the wall, by which
-it keeps its budget, and the same blocks by processor time. Also: how many epochs and steps it looked at, and
-bytes of log an epoch. Once the same without a budget: every epoch and every tenth step. Prints a table and
-writes results/gate_monitor.json.
+the rounds, beside the ratio of the least of each, and *noise*, by how much two trainings alone differ, one
+after the other. *Told* is what the monitor says of itself: `monitor.overhead` by the clock on the wall, by
+which it keeps its budget, and the same blocks by processor time. Also: how many epochs and steps it looked
+at, and bytes of log an epoch. Once the same without a budget: every epoch and every tenth step. Prints a
+table and writes results/gate_monitor.json.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,8 @@ def measured(name: str, place: str, rounds: int, every: int | None) -> dict[str,
         return statistics.median(getattr(run, field) for run in watched)
 
     ratios = [w.seconds / a.seconds - 1 for a, w in zip(alone, watched, strict=True)]
+    noise = [abs(b.seconds / a.seconds - 1) for a, b in pairwise(alone)]
+    least = min(run.seconds for run in watched) / min(run.seconds for run in alone) - 1
     return {
         "network": name,
         **asdict(size),
@@ -145,6 +149,8 @@ def measured(name: str, place: str, rounds: int, every: int | None) -> dict[str,
         "seconds_alone": statistics.median(run.seconds for run in alone),
         "dearer": statistics.median(ratios),
         "dearer_quartiles": [float(q) for q in np.quantile(ratios, [0.25, 0.75])],
+        "dearer_least": least,
+        "noise": statistics.median(noise),
         "told_processor": median("told_processor"),
         "told_wall": median("told_wall"),
         "epochs_looked_at": median("looked"),
@@ -169,7 +175,17 @@ def main() -> None:
         rows.append(measured(name, place, asked.rounds, every))
         print(pd.Series(rows[-1]).to_string(), flush=True)
         record.write("gate_monitor", {"question": __doc__.splitlines()[0], "budget": 0.02, "rows": rows})
-    shown = ["size", "network", "every", "dearer", "told_processor", "told_wall", "epochs_looked_at"]
+    shown = [
+        "size",
+        "network",
+        "every",
+        "dearer",
+        "dearer_least",
+        "noise",
+        "told_processor",
+        "told_wall",
+        "epochs_looked_at",
+    ]
     print(pd.DataFrame(rows)[[*shown, "steps_measured", "log_bytes_an_epoch"]].to_string(index=False))
 
 

@@ -2,6 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from workbench.gates.signals import WEIGHT_SIGNALS
@@ -106,6 +108,24 @@ def test_three_steps_of_plain_descent_by_hand():
     assert row["update_ratio"] == pytest.approx(sum(0.1 / norm for norm in norms) / 3, rel=1e-6)
     assert row["update_frequency"] == 0.5
     assert row["weight_norm"] == pytest.approx((2.7**2 + 16) ** 0.5, rel=1e-6)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 99), st.floats(0.01, 100))
+def test_blocks_add_up_to_the_whole_and_ratios_know_no_unit(sizes, seed, unit):
+    starts = np.cumsum([0, *sizes[:-1]])
+    index = pd.MultiIndex.from_tuples([("w", str(i)) for i in range(len(sizes))])
+    rng = torch.Generator().manual_seed(seed)
+    before, move, slope = (torch.randn(sum(sizes), generator=rng, dtype=torch.float64) for _ in range(3))
+    after = before + 0.002 * move
+    many = Blocks((), starts, index).signals(before, after, slope)
+    whole = Blocks((), np.array([0]), index[:1]).signals(before, after, slope)[0]
+    lengths, norms = [SIGNALS.index(name) for name in ("gradient_norm", "weight_norm")], many[:, :2]
+    np.testing.assert_allclose(np.sqrt((norms**2).sum(axis=0)), whole[lengths], rtol=1e-12)
+    share = SIGNALS.index("update_frequency")
+    assert np.average(many[:, share], weights=sizes) == pytest.approx(whole[share])
+    scaled = Blocks((), starts, index).signals(unit * before, unit * after, slope)
+    ratio = SIGNALS.index("update_ratio")
+    np.testing.assert_allclose(scaled[:, ratio], many[:, ratio], rtol=1e-6)
 
 
 def test_gradients_of_several_passes_are_the_sum_that_the_step_uses():
