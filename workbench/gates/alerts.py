@@ -188,8 +188,9 @@ class Alerts:
         """Try everything again now, also what was refused for good; return how many alerts that are."""
         for address in self.addresses:
             Outbox(self._spool, address).reopen()
+        waiting = self._spool.counts(self.addresses)["waiting"]
         self._wake(afresh=True)
-        return self._spool.counts(self.addresses)["waiting"]
+        return waiting
 
     def test(self) -> dict[str, str]:
         """Send a test message to each address now, past the spool, and return in words what became of it."""
