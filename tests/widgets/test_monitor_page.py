@@ -202,6 +202,26 @@ def test_keys_move_through_a_panel_and_escape_lets_go(page):
     assert page.evaluate("[model.get('unit'), face.panels[1].tip.hidden]") == [-1, True]
 
 
+def test_the_pointer_reads_the_cell_beneath_it_and_marks_its_unit(page):
+    story = story_of(1)
+    value = story.panels[1][0].values("forget")[2, 1]
+    opened(page, story)
+    x, y = page.evaluate(
+        """() => {
+          const view = face.panels[1], at = view.front.getBoundingClientRect();
+          const {cells} = view.boxes(view.size());
+          return [at.left + cells.x + 0.3 * cells.width, at.top + cells.y + 0.6 * cells.height];
+        }"""
+    )
+    page.mouse.move(x, y)
+    told = page.locator(".awb-gate-panel").nth(1).locator(".awb-tooltip div").all_inner_texts()
+    assert told[:2] == [f"forget {value:.3f}", "unit 2, bar t−3"]
+    page.mouse.click(x, y)
+    assert page.evaluate("model.get('unit')") == 2
+    page.mouse.move(2, 2)
+    page.wait_for_function("face.panels.every((panel) => panel.props.hover === null)")
+
+
 def test_keys_and_clicks_on_the_curves_choose_an_epoch(page):
     opened(page, story_of(6))
     page.evaluate("face.curves.front.focus(); press('ArrowLeft'); press('ArrowLeft')")
