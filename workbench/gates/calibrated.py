@@ -88,7 +88,8 @@ class CalibratedDetector(ABC):
     def check(self, snapshot: Snapshot) -> list[Finding]:
         """Return what is wrong with a snapshot, the farthest first; nothing if all is well.
 
-        What is not finite is said first, whatever else there is.
+        What is not finite is said first, whatever else there is: also by a detector that is not calibrated,
+        and of a snapshot that it would refuse.
 
         Raises
         ------
@@ -163,9 +164,12 @@ class CalibratedDetector(ABC):
         self._healthy = healthy
 
     def _not_finite(self, snapshot: Snapshot) -> list[Finding]:
-        """Return what is not finite in a snapshot of the model that it knows: before anything is computed."""
+        """Return what is not finite, before anything is computed or refused."""
+        found = finite_findings(snapshot)
+        if found:
+            return found
         check_like(self.healthy.snapshots[0], snapshot)
-        return finite_findings(snapshot, self.healthy.always)
+        return finite_findings(snapshot, self.healthy.always)  # a whole column may have been lost
 
     def _seen(self, snapshot: Snapshot) -> Seen:
         """Return a finite snapshot beside the healthy ones."""
