@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 from skorch.callbacks import Callback
-from trainings import OPTIONS, model_of, parts_of
+from trainings import OPTIONS, At, model_of, parts_of
 
 from workbench.gates.monitor import GateMonitor
 from workbench.gates.weights import StepWatch
@@ -66,7 +66,12 @@ def test_a_training_shorter_than_its_budget_is_looked_at_once():
     parts, clock = parts_of(), Clock(look=10.0)
     monitor = GateMonitor(parts[1], detector=Costly(clock))
     monitor.budget._clock = clock
-    fit(model_of(parts), *parts, callbacks=[Steps(clock), monitor], **OPTIONS)
+
+    def spend():  # more than the budget, before the first look
+        with monitor.budget.spending("steps"):
+            clock.now += 5.0
+
+    fit(model_of(parts), *parts, callbacks=[Steps(clock), At(1, spend), monitor], **OPTIONS)
     assert list(monitor.record["taken"]) == [True, False, False]
     assert monitor.overhead > 1
     assert "1 looked at" in repr(monitor)
