@@ -28,9 +28,8 @@ def gate_animation(
 ) -> Animation:
     """Draw a layer's gates and states as heatmaps of units and bars that move, with Play and a slider.
 
-    The picture plays in a saved notebook, without a kernel and without a network, and in what nbconvert makes
-    of it. Hovering, or the arrow keys, read a cell's number. Where scripts don't run, the last frame stands
-    still.
+    It plays in a saved notebook without a kernel, and in what nbconvert makes of it. Hovering, or the arrow
+    keys, read a cell's number.
 
     Parameters
     ----------
@@ -44,8 +43,7 @@ def gate_animation(
     window
         Which of the batch, counted from 0. None draws the mean over all.
     panels
-        Names of gates, "cell" and "hidden". None is input, forget, cell and output of an LSTM, and reset,
-        update, candidate and hidden of a GRU.
+        Names of gates, "cell" and "hidden". None is what `gates` draws.
     provenance
         Of the prices; made-up prices are named in the title.
 
@@ -73,17 +71,20 @@ def gate_animation(
     name, which = told(last, window)
     title = worded(1000, f"Inside {name}", which, provenance=provenance).replace("\n", " · ")
     drawn = gates(last, final, window, panels, provenance)
-    facts = {
-        "kind": "cells",
-        "panels": [_described(each) for each in zip(*shown, strict=True)],
-        "bars": bars,
-        "starts": starts,
+    facts = {"kind": "cells", **_scene(shown), "bars": bars, "starts": starts}
+    return Animation(title, tuple(names), facts, still_of(next(iter(drawn.values()))))
+
+
+def _scene(shown: Sequence[Sequence[Panel]]) -> dict[str, Any]:
+    """Return what the browser draws of the frames, and in which colours."""
+    panels = list(zip(*shown, strict=True))
+    codes = [_codes(each) for each in panels]  # (frame, unit × bar) a panel
+    return {
+        "panels": [_described(each) for each in panels],
         "tables": tables(),
         "note": _note(shown[0]),
+        "buffers": {"cells": packed(differences(np.concatenate(codes, axis=1)))},
     }
-    codes = [_codes(each) for each in zip(*shown, strict=True)]  # (frame, unit × bar) a panel
-    facts["buffers"] = {"cells": packed(differences(np.concatenate(codes, axis=1)))}
-    return Animation(title, tuple(names), facts, still_of(next(iter(drawn.values()))))
 
 
 def still_of(ax: Axes) -> bytes:

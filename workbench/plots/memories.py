@@ -69,13 +69,10 @@ def memory(
     stacked[-1].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     stacked[-1].set_xlabel("Lag [bars before the decision]")
     beyond = int((lengths > count - 0.5).sum())
-    told = (
-        f"{beyond} of {len(lengths)} units remember beyond the {count} bars"
-        if beyond
-        else f"{len(lengths)} units"
-    )
-    titled(stacked[0], f"Memory: the median unit's is {lengths.median():.3g} bars", told,
-           provenance=provenance or provenance_of(units), share=0.75)  # fmt: skip
+    told = f"{beyond} of {len(lengths)} units remember beyond the {count} bars" * (beyond > 0)
+    head = f"Memory: the median unit's is {lengths.median():.3g} bars"
+    told = told or f"{len(lengths)} units"
+    titled(stacked[0], head, told, provenance=provenance or provenance_of(units), share=0.75)
     return panels
 
 

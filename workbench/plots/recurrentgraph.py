@@ -67,8 +67,7 @@ def recurrent_graph(
     for column, at in enumerate(shown):
         _draw_edges(ax, edges, at, column, largest)
     _draw_nodes(ax, edges, shown)
-    units = edges.openings.shape[1]
-    label_units(ax, units)
+    label_units(ax, edges.openings.shape[1])
     before = "after" if edges.reverse else "before"
     columns = [f"h {before}", *[names[edges.bars[at]] for at in shown]]
     ax.set_xticks(range(len(columns)), columns)
@@ -76,16 +75,8 @@ def recurrent_graph(
     ax.set_xlabel("Date" if dates is not None else "Bar (t: the last)")
     ax.grid(visible=False)
     ax.spines[["top", "right", "bottom", "left"]].set_visible(False)
-    covered = 100 * edges.covered[shown].mean()
-    facts = ("all terms are 0",)
-    if edges.size[shown].any():
-        facts = (
-            f"{covered:.0f} % of all terms' size",
-            f"widest line {largest:.3g}",
-            "blue adds, vermilion takes",
-        )
-    titled(ax, *_told(edges), *facts, provenance=provenance)
     ax.tick_params(length=0)
+    titled(ax, *_told(edges), *_facts(edges, shown), provenance=provenance)
     return ax
 
 
@@ -173,6 +164,14 @@ def _largest(edges: Edges) -> float:
 def _told(edges: Edges) -> tuple[str, str]:
     head = f"What units tell the {heading(edges.gate).lower()} of {edges.layer} ({edges.kind.upper()})"
     return head, f"the {edges.size.shape[1]} strongest edges a bar"
+
+
+def _facts(edges: Edges, shown: list[int]) -> tuple[str, ...]:
+    """Say how much of all that units tell is drawn, and how to read it."""
+    if not edges.size[shown].any():
+        return ("all terms are 0",)
+    covered = f"{100 * edges.covered[shown].mean():.0f} % of all terms' size"
+    return covered, f"widest line {_largest(edges):.3g}", "blue adds, vermilion takes"
 
 
 def _draw_edges(ax: Axes, edges: Edges, at: int, column: int, largest: float) -> None:
