@@ -24,6 +24,7 @@ NAME = "monitor.ipynb"
 CELLS = [
     """import time
 import workbench as wb
+from IPython.display import display
 from workbench.gates.log import GateLog
 from workbench.gates.monitor import GateMonitor
 from workbench.widgets.monitor import MonitorWidget
@@ -34,7 +35,7 @@ train, valid, _ = windows.split(0.6, 0.8)
 model = wb.build_model("lstm", windows, hidden_size=12, n_layers=2)""",
     """monitor = GateMonitor(valid, "log", every=1)
 live = MonitorWidget(monitor)
-live""",
+shown = display(live, display_id=True)""",
     """def slowly(epoch, epochs, row):
     time.sleep(0.4)  # an epoch of a larger model
 
@@ -141,11 +142,33 @@ def kernel_says(page: Page, expression: str):
     return json.loads(ask_kernel(page, f"import json\nprint(json.dumps({expression}))"))
 
 
+def test_a_display_that_is_updated_keeps_the_last_picture_and_one_widget(monitor: MonitorPage, lab: Server):
+    page, path = monitor.page, lab.folder / NAME
+    save(page)
+    eventually(page, lambda: picture_of(path, 1) != "", "the notebook is saved")
+    before = picture_of(path, 1)
+    run_cell(page, "shown.update(live)")
+    page.wait_for_timeout(300)
+    idle(page)
+    eventually(page, lambda: page.locator(".awb-monitor").count() == 1, "there is one widget")
+    save(page)
+    eventually(page, lambda: picture_of(path, 1) != before, "the saved picture is that of the end")
+    monitor.part("layer").select_option("lstm.l0")
+    assert monitor.get("face.curves.props.layer") == "lstm.l0"
+    assert monitor.epochs() == 12
+
+
+def picture_of(path: Path, cell: int) -> str:
+    """The picture of a cell's first output in a saved notebook; "" if there is none yet."""
+    outputs = json.loads(path.read_text())["cells"][cell]["outputs"]
+    return outputs[0]["data"].get("image/png", "") if outputs else ""
+
+
 def test_a_second_widget_and_one_on_the_log_show_the_same(monitor: MonitorPage):
     page = monitor.page
     run_cell(
         page,
-        "from IPython.display import display\nother = MonitorWidget(GateLog.open('log'))\ndisplay(other)",
+        "other = MonitorWidget(GateLog.open('log'))\ndisplay(other)",
     )
     other = MonitorPage(page, 1)
     other.root.wait_for()

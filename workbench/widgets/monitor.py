@@ -71,6 +71,12 @@ class MonitorWidget(MonitorState):
     TypeError
         The source is neither of the two.
 
+    Notes
+    -----
+    The picture beside the widget, for where none runs, is of the moment of display. With
+    `shown = display(widget, display_id=True)` and `shown.update(widget)` after training, a saved notebook keeps
+    that of the end.
+
     Examples
     --------
     >>> monitor = wb.GateMonitor(valid)
