@@ -73,9 +73,9 @@ class MonitorWidget(MonitorState):
 
     Notes
     -----
-    The picture beside the widget, for where none runs, is of the moment of display. With
-    `shown = display(widget, display_id=True)` and `shown.update(widget)` after training, a saved notebook keeps
-    that of the end.
+    The picture beside the widget, for where none runs, is of the moment of display. After
+    `shown = display(widget, display_id=True)`, training and `shown.update(widget)`, a saved notebook has that of
+    the end.
 
     Examples
     --------
