@@ -20,6 +20,7 @@ from workbench.gates.detect import (
     load_detector,
 )
 from workbench.gates.findings import Finding
+from workbench.gates.keeping import write_healthy
 from workbench.gates.snapshots import Snapshot
 
 HEALTHY = made_runs(range(8))
@@ -264,6 +265,13 @@ def test_tensors_of_something_else_are_refused(tmp_path: Path):
     save_file({"weight": np.zeros(3)}, tmp_path / "model")
     with pytest.raises(ValueError, match="not a detector of this version"):
         load_detector(tmp_path / "model")
+
+
+def test_snapshots_without_a_detector_are_refused(tmp_path: Path):
+    write_healthy(tmp_path / "snapshots", HEALTHY[:2], {})
+    for load in (load_detector, RobustRules.load):
+        with pytest.raises(ValueError, match="None"):
+            load(tmp_path / "snapshots")
 
 
 def test_a_detector_of_another_kind_is_refused(tmp_path: Path, rules: CalibratedDetector):

@@ -127,9 +127,10 @@ class CalibratedDetector(ABC):
             The file is damaged, of something else, or of another kind of detector.
         """
         snapshots, told = read_healthy(path)
-        if told["detector"] != cls.__name__:
+        if told.get("detector") != cls.__name__:
             raise ValueError(
-                f"{path} is of a {told['detector']}, not of a {cls.__name__}: load it by load_detector(path)."
+                f"{path} is of a {told.get('detector')}, not of a {cls.__name__}: load it by "
+                "load_detector(path)."
             )
         return cls.restored(snapshots, told)
 

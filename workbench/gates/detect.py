@@ -88,6 +88,9 @@ def load_detector(path: str | PathLike[str]) -> CalibratedDetector:
         The file is damaged, or of something else.
     """
     snapshots, told = read_healthy(path)
-    if told["detector"] not in DETECTORS:
-        raise ValueError(f"{path} is of a {told['detector']!r}. Known are {', '.join(DETECTORS)}.")
-    return DETECTORS[told["detector"]].restored(snapshots, told)
+    kind = DETECTORS.get(told.get("detector", ""))
+    if kind is None:
+        raise ValueError(
+            f"{path} is of no known detector, {told.get('detector')!r}. There are {', '.join(DETECTORS)}."
+        )
+    return kind.restored(snapshots, told)
