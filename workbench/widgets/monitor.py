@@ -74,8 +74,8 @@ class MonitorWidget(MonitorState):
     Notes
     -----
     The picture beside the widget, for where none runs, is of the moment of display. After
-    `shown = display(widget, display_id=True)`, training and `shown.update(widget)`, a saved notebook has that of
-    the end.
+    `shown = display(widget, display_id=True)`, training and `shown.update(widget)`, a saved notebook has that
+    of the end.
 
     Examples
     --------
