@@ -68,9 +68,9 @@ def test_three_steps_by_hand():
     assert budget.enough_for_step("steps") == pytest.approx(0.10 * 40)
     spend(budget, clock, "steps", 0.02)
     assert budget.enough_for_step("steps") == pytest.approx((0.07 + 0.05) * 40)
-    budget.add("steps", 0.01)
-    assert budget.enough_for_step("steps") == pytest.approx((0.08 + 0.05) * 40)
-    assert budget.spent == pytest.approx(0.08)
+    budget.add("look", 1.0)  # now it is the whole that is short: 1.07 s and the next step's 0.05 of a tenth
+    assert budget.enough_for_step("steps") == pytest.approx(1.12 * 10)
+    assert budget.spent == pytest.approx(1.07)
 
 
 def test_the_next_is_expected_to_cost_what_the_dearest_of_the_last_three_did():
@@ -95,12 +95,13 @@ def test_after_every_look_that_was_allowed_watching_is_within_its_share(epochs, 
         for _ in range(3):
             if budget.own >= budget.enough_for_step("steps"):
                 spend(budget, clock, "steps", step)
+                assert budget.overhead <= share * (1 + 1e-9) or budget.costs["steps"] < 1.5 * step
             clock.now += seconds / 10
         if budget.allows("look"):
             spend(budget, clock, "look", look)
             assert budget.overhead <= share * (1 + 1e-9)
         if budget.costs.get("steps", 0) > step:
-            assert budget.costs["steps"] <= share * budget.own / 4 * (1 + 1e-9) + step
+            assert budget.costs["steps"] <= share * budget.own / 4 * (1 + 1e-9)
 
 
 def test_after_it_is_stopped_nothing_changes():

@@ -90,6 +90,7 @@ class Budget:
         return self.spent + sum(map(self.expected, kinds)) <= self.share * self.own
 
     def enough_for_step(self, kind: str) -> float:
-        """Return the seconds of training after which the next step fits into the steps' part of the share."""
-        of_steps = self.costs.get(kind, 0.0) + self.expected(kind)
-        return of_steps / (OF_STEPS * self.share)
+        """Return the seconds of training after which the next step fits the share and its part."""
+        cost = self.expected(kind)
+        of_steps = self.costs.get(kind, 0.0) + cost
+        return max(of_steps / OF_STEPS, self.spent + cost) / self.share

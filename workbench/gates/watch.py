@@ -83,7 +83,9 @@ class Watch:
         due = self.monitor.every is not None or not self.snapshots or budget.allows(*LOOK)
         self.rows.append(self._row(self.epoch, figures, LEFT_OUT))
         self._counts = [0, 0]
-        return self._look(self.epoch, figures) if due else None
+        seen = self._look(self.epoch, figures) if due else None
+        self._next = budget.enough_for_step("steps")
+        return seen
 
     def end(self) -> None:
         """Take the hooks off, write the rest of the record, and tell the listeners."""
