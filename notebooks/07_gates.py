@@ -21,7 +21,7 @@
 # **Prerequisites.** Notebook 2, for training; notebook 4, for the backtest. The part on mail needs one more package,
 # `python -m pip install aiosmtpd`, and is skipped without it.
 #
-# **Time.** A minute and a half to run, 30 minutes to read.
+# **Time.** A minute to run, 30 minutes to read.
 
 # %% tags=["parameters"]
 TICKER = "AAPL"
@@ -325,7 +325,7 @@ if alerts is not None:
     waiting = alerts.close()
     server.stop()
     mails = [message_from_bytes(bytes(each), policy=policy.default) for each in mailbox.Maildir(f"{folder.name}/mail")]
-    print(f"{len(mails)} mails have come, {waiting} alerts still wait")
+    print(f"mails that have come: {len(mails)}, alerts that still wait: {waiting}")
     for each in mails:
         print(f"\nSubject: {each['Subject']}\n\n{each.get_content()[:600]} …")
 
@@ -336,8 +336,8 @@ if alerts is not None:
 # ## In use: do the gates know of a drawdown?
 #
 # Back to the two models and the test years. Every decision has its gates at the window's last bar, which know nothing of
-# what comes after. Hold the stock unless the ALSTM thinks a fall likelier than a rise, else sell it short; and take the
-# worst falls of the account. With `nested`, those on the way back to an earlier peak count too.
+# what comes after. Hold the stock, or sell it short where the ALSTM thinks a fall likelier than a rise, and take the worst
+# drawdowns of the account. With `nested`, falls on the way back to an earlier peak count too.
 
 # %%
 opens = "open" in told["fields"]
