@@ -9,9 +9,10 @@ inputs in another unit or of another volatility, a frozen layer, a stale feature
 learning rate 30 times too large or too small.
 
 **Not seen**, since the numbers inside look as ever: labels that were shuffled, windows that run backwards in
-time, columns that were swapped before the scaling took its statistics; columns swapped later only where the two
-differ in spread or course. Such faults in what the data mean are found in the data, or in what trading earns;
-that nothing is found here is no proof of a sound model. Nor is a fault found that the healthy runs had too.
+time, columns that were swapped before the scaling took its statistics; columns swapped later only where the
+two differ in spread or course. Such faults in what the data mean are found in the data, or in what trading
+earns; that nothing is found here is no proof of a sound model. Nor is a fault found that the healthy runs had
+too.
 
 >>> rules = RobustRules().calibrate(healthy)      # at least 20 snapshots of at least 3 runs
 >>> for finding in rules.check(snapshot): print(finding)

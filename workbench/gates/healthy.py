@@ -90,6 +90,11 @@ class Healthy:
         return self.on_rulers(self.features)
 
     @cached_property
+    def logarithmic(self) -> Bool[Array, " feature"]:
+        """Mark the features whose ruler is logarithmic."""
+        return np.array([ruler(key).logarithmic for key in self.keys], bool)
+
+    @cached_property
     def floors(self) -> Float[Array, " feature"]:
         """Smallest scale of each feature; of an input's mean a share of that input's spread."""
         floors = np.array([ruler(key).floor for key in self.keys])
@@ -120,9 +125,8 @@ class Healthy:
 
     def on_rulers(self, values: Float[Array, "*snapshot feature"]) -> Float[Array, "*snapshot feature"]:
         """Return features as they are compared."""
-        logarithmic = np.array([ruler(key).logarithmic for key in self.keys])
         measured = values.copy()
-        measured[..., logarithmic] = FACTOR.of(values[..., logarithmic])
+        measured[..., self.logarithmic] = FACTOR.of(values[..., self.logarithmic])
         return measured
 
     def near(self, progress: float) -> Int[Array, " near"]:
