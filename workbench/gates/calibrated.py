@@ -72,7 +72,9 @@ class CalibratedDetector(ABC):
         ----------
         healthy
             At least 20 snapshots of at least 3 runs of the same model with other seeds, run after run, each
-            in the order of its epochs; or of a model in use, on other days.
+            in the order of its epochs; or of a model in use, on other days. Better of 8 runs and more, and on
+            the windows that are to be watched: on other days inputs differ, and a detector that knows few
+            stretches of days takes a new one for a fault (`benchmarks/README.md` has how often).
 
         Raises
         ------
