@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=["ten lines", "any model", "methods"])
+@pytest.mark.parametrize("code", EXAMPLES, ids=["ten lines", "any model", "gates", "methods"])
 def test_an_example_runs_as_it_stands(code: str, capsys: pytest.CaptureFixture[str]):
     matplotlib.use("Agg")
     names: dict[str, object] = {}
@@ -21,6 +21,8 @@ def test_an_example_runs_as_it_stands(code: str, capsys: pytest.CaptureFixture[s
         assert "Sharpe" in capsys.readouterr().out
     elif "seen" in names:
         assert "3 methods on 10 windows" in capsys.readouterr().out
+    elif "forget" in names:
+        assert names["forget"].shape == (1, 20, 16)
     else:
         assert names["share"].shape == (1, 30)
     matplotlib.pyplot.close("all")
