@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,11 +79,21 @@ def test_a_finding_fires_while_it_is_found_and_is_resolved_when_it_is_not(path: 
         assert events(alerts, rounds) == [[], [("firing", title)], [], [], [], [], [("resolved", title)]]
 
 
-def test_findings_are_told_apart_by_layer_and_unit(path: Path):
+def test_findings_are_told_apart_by_layer(path: Path):
     with Alerts([Pigeons()], path, findings=Patience(fire_after=1, clear_after=1), pace=QUICK) as alerts:
         found = events(alerts, [[finding(), finding("rnn.l1", unit=4)], [finding("rnn.l1", unit=4)]])
     first, second = "rnn.l0 forget gate: saturation_right", "rnn.l1 forget gate unit 4: saturation_right"
     assert found == [[("firing", first), ("firing", second)], [("resolved", first)]]
+
+
+def test_a_place_that_stays_wrong_fires_once_whichever_signal_and_unit_are_worst(path: Path):
+    ways = [replace(finding(unit=i), signal=signal) for i, signal in enumerate(("mean", "spread", "entropy"))]
+    with Alerts([Pigeons()], path, findings=Patience(fire_after=3, clear_after=2), pace=QUICK) as alerts:
+        told = [alerts.observe(found) for found in ([ways[0]], ways[1:], ways[::-1], ways[:1], [], [])]
+    assert [[alert.event for alert in each] for each in told] == [[], [], ["firing"], [], [], ["resolved"]]
+    text = told[2][0].text
+    assert text.startswith("rnn.l0 forget gate unit 2: entropy is 0.98")
+    assert "Also spread (forget), mean (forget) there." in text
 
 
 def test_a_finding_that_is_no_number_is_told_at_once(path: Path):

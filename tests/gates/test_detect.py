@@ -64,7 +64,8 @@ def test_a_dead_unit_is_named(rules: CalibratedDetector):
     assert str(found) == (
         "lstm.l0 unit 2: dead is 0.125, 0 while all was well (+6.2 robust standard deviations)"
     )
-    assert found.key == "robust_z/lstm.l0/2/dead"
+    assert found.key == "robust_z/lstm.l0/dead"
+    assert found.condition == "robust_z/lstm.l0"
 
 
 def test_some_units_are_counted_and_a_whole_layer_is_not_listed(rules: CalibratedDetector):
@@ -109,6 +110,16 @@ def test_findings_are_sorted_and_few_however_much_is_wrong():
     assert sizes == sorted(sizes, reverse=True)
     assert len(every) > 10
     assert RobustRules(most=3).calibrate(HEALTHY).check(dead) == every[:3]
+
+
+def test_much_that_is_wrong_in_one_place_hides_no_other():
+    dead = replace(made_snapshot(99, 3), units=made_snapshot(99, 3).units * 0 + 50.0)
+    both = with_values(dead, "inputs", "volume", "unchanged", 0.5)
+    rules = RobustRules(most=1000).calibrate(HEALTHY)
+    places = [each.where for each in rules.check(both)]
+    assert places.index("volume") > 3
+    few = RobustRules(most=len(set(places))).calibrate(HEALTHY).check(both)
+    assert {each.where for each in few} == set(places)
 
 
 def test_what_is_usual_late_is_not_so_early():

@@ -80,7 +80,7 @@ class Alerts:
     rules
         For readings given by name.
     findings
-        For findings: a condition is one `Finding.key`, bad while it is found.
+        For findings: a condition is one `Finding.condition`, bad while anything is found there.
     name
         Of the run: it is told, and keeps runs that share a spool apart.
     pace

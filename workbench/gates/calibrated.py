@@ -40,13 +40,13 @@ class CalibratedDetector(ABC):
         of the runs is scored by what the others are like, and the limit is that quantile of all scores, and
         a quarter of its distance from their median more.
     most
-        Findings that a snapshot may have at most; the farthest come first.
+        Findings that a snapshot may have at most, the farthest first.
     """
 
     rule: ClassVar[str]
     describe: ClassVar[Callable[[Snapshot], dict[Key, float]]] = staticmethod(named_features)
 
-    def __init__(self, specificity: float = 0.99, most: int = 10):
+    def __init__(self, specificity: float = 0.99, most: int = 20):
         if not 0.5 <= specificity < 1:
             raise ValueError(f"specificity must be from 0.5 to below 1, got {specificity}.")
         if most < 1:

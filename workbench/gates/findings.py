@@ -48,9 +48,13 @@ class Finding:
 
     @property
     def key(self) -> str:
-        """What stays the same as long as the same thing is wrong."""
-        unit = "" if self.unit is None else str(self.unit)
-        return "/".join(part for part in (self.rule, self.where, self.gate, unit, self.signal) if part)
+        """What stays the same as long as the same thing is wrong, in whichever units."""
+        return "/".join(part for part in (self.rule, self.where, self.gate, self.signal) if part)
+
+    @property
+    def condition(self) -> str:
+        """What stays the same as long as something is wrong there: which signal is worst may change."""
+        return f"{self.rule}/{self.where or 'model'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""

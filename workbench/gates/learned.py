@@ -61,7 +61,7 @@ class IsolationForestDetector(_Whole):
 
     rule = "isolation_forest"
 
-    def __init__(self, specificity: float = 0.99, most: int = 10, trees: int = 200, seed: int = 0):
+    def __init__(self, specificity: float = 0.99, most: int = 20, trees: int = 200, seed: int = 0):
         super().__init__(specificity, most)
         if trees < 1:
             raise ValueError(f"trees must be at least 1, got {trees}.")
@@ -95,7 +95,7 @@ class NeighbourDetector(_Whole):
 
     rule = "neighbours"
 
-    def __init__(self, specificity: float = 0.99, most: int = 10, neighbours: int = 5):
+    def __init__(self, specificity: float = 0.99, most: int = 20, neighbours: int = 5):
         super().__init__(specificity, most)
         if not 1 <= neighbours <= 10:
             raise ValueError(f"neighbours must be from 1 to 10, got {neighbours}.")

@@ -11,6 +11,8 @@ from workbench.gates.hysteresis import QUIET, Level, Patience, Rule, advanced
 from workbench.gates.messages import Alert, one_line
 from workbench.gates.spool import Remembered
 
+NAMED = 5  # findings of a place that an alert names beside the farthest
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -74,11 +76,13 @@ def of_numbers(numbers: Mapping[str, SupportsFloat], rules: Mapping[str, Rule]) 
 def of_findings(
     findings: Sequence[Finding], known: Mapping[str, Remembered], patience: Patience
 ) -> list[Reading]:
-    """Return a bad reading for each condition found, and a good one for each known that wasn't."""
-    found = {finding.key: finding for finding in findings}
+    """Return a bad reading for each place where something was found, and a good one for each known other."""
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:  # the farthest first
+        found.setdefault(finding.condition, []).append(finding)
     readings = [
-        Reading(key, _level(finding), patience, title(finding), f"{one_line(str(finding))}.")
-        for key, finding in found.items()
+        Reading(key, _level(there), patience, title(there[0]), _sentence(there))
+        for key, there in found.items()
     ]
     gone = f"Not found at {patience.clear_after} checks in a row."
     return readings + [
@@ -111,5 +115,16 @@ def title(finding: Finding) -> str:
     return one_line(f"{f'{finding.where}{gate}{unit}'.strip() or 'the model'}: {finding.signal}")
 
 
-def _level(finding: Finding) -> Level:
-    return "above" if math.isfinite(finding.value) and math.isfinite(finding.deviation) else "broken"
+def _sentence(there: Sequence[Finding]) -> str:
+    """Return the farthest finding of a place in full, and what the others are about."""
+    told = f"{one_line(str(there[0]))}."
+    others = [title(each).partition(": ")[2] + (f" ({each.gate})" if each.gate else "") for each in there[1:]]
+    if not others:
+        return told
+    more = len(others) - NAMED
+    return f"{told} Also {', '.join(others[:NAMED])}{f' and {more} more' if more > 0 else ''} there."
+
+
+def _level(there: Sequence[Finding]) -> Level:
+    finite = all(math.isfinite(each.value) and math.isfinite(each.deviation) for each in there)
+    return "above" if finite else "broken"

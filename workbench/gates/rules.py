@@ -19,8 +19,9 @@ class RobustRules(CalibratedDetector):
 
     z = (x − m) / max(1.4826 · MAD, floor) with m and MAD of the 16 healthy snapshots nearest in `progress`
     (and of all that are as near), on the signal's ruler: norms and lengths by their logarithm, shares as they
-    are. Every feature beyond the limit is a finding; of a layer's signal it names the units that stand
-    out from all healthy units of the layer, of a parameter the gate that does most.
+    are. Every feature beyond the limit is a finding, up to `most`, the farthest of each place before the
+    others; of a layer's signal it names the units that stand out from all healthy units of the layer, of a
+    parameter the gate that does most.
 
     Parameters
     ----------
@@ -38,8 +39,13 @@ class RobustRules(CalibratedDetector):
 
     def _findings(self, seen: Seen) -> list[Finding]:
         size = np.nan_to_num(np.abs(seen.distances), nan=0.0, posinf=np.inf)
-        order = np.argsort(-size, kind="stable")[: self.most]
-        return [self._finding(seen, int(i)) for i in order if size[i] > self.limit]
+        beyond = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > self.limit]
+        worst: dict[str, int] = {}
+        for i in beyond:  # of each place, which no other may hide
+            worst.setdefault(self.healthy.keys[i][1], i)
+        rest = [i for i in beyond if i not in worst.values()]
+        chosen = {*worst.values(), *rest[: max(0, self.most - len(worst))]}
+        return [self._finding(seen, i) for i in beyond if i in chosen]
 
     def _finding(self, seen: Seen, column: int) -> Finding:
         key, snapshot = self.healthy.keys[column], seen.snapshot
