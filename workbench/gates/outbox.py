@@ -18,6 +18,14 @@ WHERE address = ?1 AND state = 'waiting' AND message IS NULL AND (source, key) N
   WHERE address = ?1 AND state = 'waiting' AND message IS NOT NULL)
 ORDER BY alert LIMIT ?2
 """
+REOPENED = """
+UPDATE deliveries SET state = 'waiting', message = NULL
+WHERE address = ?1 AND state = 'refused' AND NOT EXISTS (
+  SELECT 1 FROM deliveries AS other JOIN alerts AS later ON other.alert = later.number
+  JOIN alerts AS mine ON mine.number = deliveries.alert
+  WHERE other.address = ?1 AND other.state != 'refused' AND other.message IS NOT NULL
+  AND later.number > mine.number AND later.source = mine.source AND later.key = mine.key)
+"""
 CONTENT = """
 SELECT source, key, event, severity, title, text, at, held FROM deliveries JOIN alerts ON alert = number
 WHERE address = ? AND message = ? ORDER BY number
@@ -75,10 +83,12 @@ class Outbox:
         )
 
     def reopen(self) -> int:
-        """Let what was refused for good wait again, and return how many alerts that are."""
+        """Let what was refused for good wait again, in a new message, and return how many alerts that are.
+
+        What a later alert of the same key has overtaken stays as it is: it would arrive out of order.
+        """
         with self.spool.writing() as database:
-            changes = "UPDATE deliveries SET state = 'waiting' WHERE address = ? AND state = 'refused'"
-            return database.execute(changes, (self.address,)).rowcount
+            return database.execute(REOPENED, (self.address,)).rowcount
 
     def _sealed(self) -> Message | None:
         """Put what is free to go into a message."""
