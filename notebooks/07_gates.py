@@ -324,7 +324,10 @@ print(f"{len(broken.findings)} findings, in epochs {sorted({found.epoch for foun
 if alerts is not None:
     waiting = alerts.close()
     server.stop()
-    mails = [message_from_bytes(bytes(each), policy=policy.default) for each in mailbox.Maildir(f"{folder.name}/mail")]
+    mails = [
+        message_from_bytes(bytes(each), policy=policy.default)
+        for each in mailbox.Maildir(f"{folder.name}/mail")
+    ]
     print(f"mails that have come: {len(mails)}, alerts that still wait: {waiting}")
     for each in mails:
         print(f"\nSubject: {each['Subject']}\n\n{each.get_content()[:600]} …")

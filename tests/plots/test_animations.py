@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -12,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib import colormaps
+from PIL import Image
 
 from workbench import plots
 from workbench.plots.animations import STEPS, UNKNOWN, quantised, tables
+from workbench.plots.style import MAGNITUDE
 
 FINITE = st.floats(-1e3, 1e3)
 
@@ -78,6 +82,14 @@ def test_a_notebook_gets_html_and_a_still(animation):
     assert animation.still.startswith(b"\x89PNG")
     assert len(bundle["text/plain"]) < 200
     assert len(animation) == 3
+
+
+def test_the_still_has_the_colours_of_its_scales(animation):
+    with Image.open(BytesIO(animation.still)) as image:
+        drawn = np.asarray(image.convert("RGB"), dtype=int).reshape(-1, 3)
+    for share in (0.0, 1.0):  # the ends of a gate's colour bar, where few pixels are
+        wanted = 255 * np.array(colormaps[MAGNITUDE](share)[:3])
+        assert np.abs(drawn - wanted).max(axis=1).min() <= 6
 
 
 def test_the_html_is_whole_and_names_no_other_place(animation):

@@ -88,7 +88,7 @@ def _scene(shown: Sequence[Sequence[Panel]]) -> dict[str, Any]:
 
 
 def still_of(ax: Axes) -> bytes:
-    """Return the PNG of a figure, in 128 colours, and close it."""
+    """Return the PNG of a figure, in 256 colours, and close it."""
     import matplotlib.pyplot as plt
     from PIL import Image
 
@@ -98,7 +98,9 @@ def still_of(ax: Axes) -> bytes:
     figure.savefig(drawn, format="png", dpi=_STILL_DPI)
     plt.close(figure)
     with Image.open(drawn) as image:
-        image.convert("RGB").quantize(128).save(small, "png", optimize=True)
+        # Colours that are far from all others first: the ends of a scale fill few pixels, and must be right.
+        few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(small, "png", optimize=True)
     return small.getvalue()
 
 
