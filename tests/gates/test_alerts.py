@@ -103,6 +103,19 @@ def test_a_finding_that_is_no_number_is_told_at_once(path: Path):
     assert alert.text.startswith("rnn.l1 forget gate: saturation_right is nan")
 
 
+def test_what_nobody_looked_for_because_of_a_nan_is_not_resolved(path: Path):
+    nan = replace(finding(value=math.nan, deviation=math.inf), rule="finite")
+    with Alerts([Pigeons()], path, findings=Patience(fire_after=1, clear_after=1), pace=QUICK) as alerts:
+        told = events(alerts, [[finding()], [nan], [nan], [replace(nan, where="rnn.l1")], [finding()], []])
+    first, second = "rnn.l0 forget gate: saturation_right", "rnn.l1 forget gate: saturation_right"
+    assert told[:3] == [[("firing", first)], [("firing", first)], []]  # by the one rule, then by the other
+    assert told[3:] == [
+        [("firing", second), ("resolved", first)],  # of the finite check
+        [("resolved", second)],
+        [("resolved", first)],
+    ]
+
+
 def test_findings_and_readings_do_not_resolve_each_other(path: Path):
     once = Patience(fire_after=1, clear_after=1)
     with Alerts([Pigeons()], path, rules=[LOSS], findings=once, pace=QUICK) as alerts:

@@ -21,7 +21,8 @@ or, without a monitor:
 **When it tells.** A condition fires after `fire_after` bad readings in a row, is told again every `repeat`
 while it lasts, and is resolved after `clear_after` good ones. NaN is bad; a finding whose value is no finite
 number is told at once. What is remembered is on disk, so a restarted run neither forgets what fires nor tells
-it twice.
+it twice. An epoch that a monitor's budget leaves out is no reading: where only one or two are looked at, give
+the monitor `every`, or `Alerts(findings=Patience(fire_after=1))`.
 
 **What it promises.** Each alert arrives at least once at each address. It is kept on disk before `observe`
 returns, and sent by a thread, so training waits for the disk and never for the network. A server that is
@@ -185,7 +186,11 @@ class Alerts:
         return self._spool.undelivered()
 
     def retry(self) -> int:
-        """Try everything again now, also what was refused for good; return how many alerts that are."""
+        """Try everything again now, also what was refused for good; return how many alerts that are.
+
+        Only what a later alert of the same condition has overtaken stays refused: "firing" would come after
+        its "resolved".
+        """
         for address in self.addresses:
             Outbox(self._spool, address).reopen()
         waiting = self._spool.counts(self.addresses)["waiting"]

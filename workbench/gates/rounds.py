@@ -76,7 +76,10 @@ def of_numbers(numbers: Mapping[str, SupportsFloat], rules: Mapping[str, Rule]) 
 def of_findings(
     findings: Sequence[Finding], known: Mapping[str, Remembered], patience: Patience
 ) -> list[Reading]:
-    """Return a bad reading for each place where something was found, and a good one for each known other."""
+    """Return a bad reading for each place where something was found, and a good one for each known other.
+
+    Where something is no finite number, nothing is said of what other rules knew: nobody looked for it.
+    """
     found: dict[str, list[Finding]] = {}
     for finding in findings:  # the farthest first
         found.setdefault(finding.condition, []).append(finding)
@@ -85,8 +88,12 @@ def of_findings(
         for key, there in found.items()
     ]
     gone = f"Not found at {patience.clear_after} checks in a row."
+    asked = {finding.rule for finding in findings}
+    everybody = all(reading.level == "above" for reading in readings)
     return readings + [
-        Reading(key, "below", patience, kept.title, gone) for key, kept in known.items() if key not in found
+        Reading(key, "below", patience, kept.title, gone)
+        for key, kept in known.items()
+        if key not in found and (everybody or key.partition("/")[0] in asked)
     ]
 
 
