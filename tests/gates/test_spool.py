@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.gates.hysteresis import QUIET, Condition
-from workbench.gates.messages import Alert, Message
+from workbench.gates.messages import Alert, Event, Message
 from workbench.gates.outbox import MOST, Outbox
 from workbench.gates.spool import Remembered, Spool
 from workbench.gates.turns import Turn
@@ -27,7 +27,7 @@ AT = datetime(2026, 3, 4, 5, 6, 7, 123456, tzinfo=UTC)
 ME = "mailto:me@example.org"
 
 
-def alert(key: str, text: str = "", event="firing") -> Alert:
+def alert(key: str, text: str = "", event: Event = "firing") -> Alert:
     return Alert("run", key, event, "warning", f"title of {key}", text, AT)
 
 
