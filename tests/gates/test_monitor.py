@@ -133,7 +133,7 @@ def test_findings_are_kept_and_handed_on_also_when_there_are_none():
     parts, told = parts_of(), Told()
     monitor = GateMonitor(parts[1], every=1, detector=Finds(), alerts=told)
     fit(model_of(parts), *parts, callbacks=[monitor], **OPTIONS)
-    assert told.rounds == [(1, []), (2, ["odd/lstm.l0/2/hidden_mean"]), (3, [])]
+    assert told.rounds == [(1, []), (2, ["odd/lstm.l0/hidden_mean"]), (3, [])]
     assert [f.epoch for f in monitor.findings] == [2]
     assert monitor.log.findings == monitor.findings
 
@@ -302,6 +302,19 @@ def test_a_loop_of_ones_own_is_watched():
     assert monitor.step == 2 * -(-len(parts[0]) // 32)
     assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_post_hooks
+
+
+def test_figures_may_be_numbers_of_any_kind():
+    parts = parts_of()
+    model = model_of(parts)
+    monitor = GateMonitor(parts[1], every=1)
+    monitor.begin(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    monitor.end_epoch({"train_loss": torch.tensor(0.5), "valid_loss": np.float32(0.25), "steps": 3})
+    monitor.end()
+    assert monitor.errors == []
+    assert monitor.log.over
+    assert monitor.log.snapshot(1).figures == {"train_loss": 0.5, "valid_loss": 0.25, "steps": 3.0}
+    assert "no budget kept" in repr(monitor)
 
 
 def test_a_net_of_skorch_itself_is_watched_too():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from shutil import rmtree
+from typing import SupportsFloat
 
 import pandas as pd
 from torch import nn
@@ -167,10 +168,11 @@ class GateMonitor(TrainingHooks):
         broken = self._watch.broken
         state = "goes on" if self.watching else f"ended by {broken}" if broken else "is over"
         wrong = f" {failed} errors: see monitor.errors." if failed else ""
+        kept = "no budget kept" if self.every is not None else f"budget {self.budget.share:.1%}"
         return (
             f"GateMonitor: training {state}, {self.epoch} epochs{length}, {seen} looked at, "
             f"{len(self.findings)} findings; watching cost {self.overhead:.2%} of training's own time "
-            f"(budget {self.budget.share:.1%}).{wrong}"
+            f"({kept}).{wrong}"
         )
 
     def begin(self, model: nn.Module, optimizer: Optimizer, course: Course | None = None) -> None:
@@ -197,15 +199,20 @@ class GateMonitor(TrainingHooks):
             self.errors.clear()
             self._watch = Watch.begun(self, model, optimizer, log, course or Course())
 
-    def end_epoch(self, figures: Mapping[str, float] | None = None) -> Snapshot | None:
+    def end_epoch(self, figures: Mapping[str, SupportsFloat] | None = None) -> Snapshot | None:
         """Look at the model after an epoch, if the budget allows; None if not.
 
         Parameters
         ----------
         figures
-            The epoch's own: train_loss, valid_loss and others.
+            The epoch's own: train_loss, valid_loss and others, numbers of any kind.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A figure is no number.
         """
-        return self._running().end_epoch(dict(figures or {}))
+        return self._running().end_epoch({name: float(value) for name, value in (figures or {}).items()})
 
     def end(self) -> None:
         """Stop watching: take the hooks off, and write the end of the log."""
