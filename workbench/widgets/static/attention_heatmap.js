@@ -2,6 +2,7 @@
 
 import { field, fill } from "./controls.js";
 import { HeatmapView, fuseHeads } from "./heatmap.js";
+import { setTraits } from "./traits.js";
 
 const FUSED_HEADS = ["mean", "max", "min"];
 
@@ -64,13 +65,7 @@ class HeatmapWidget {
 
   /** Set traits that differ and hand them to the kernel, if one is there. */
   tell(patch) {
-    let changed = false;
-    for (const [name, value] of Object.entries(patch)) {
-      if (this.model.get(name) === value) continue;
-      this.model.set(name, value);
-      changed = true;
-    }
-    if (changed) this.model.save_changes();
+    setTraits(this.model, patch);
   }
 
   chooseLayer(layer) {

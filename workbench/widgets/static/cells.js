@@ -166,6 +166,17 @@ export function outlineCell(ctx, { x, y, width, height }, colour) {
   }
 }
 
+/** Thin lines through the middle of a cell, across the box of all, and the cell's frame. */
+export function crosshair(ctx, box, cell, alpha) {
+  ctx.globalAlpha = alpha;
+  ctx.strokeStyle = "#ffffff";
+  ctx.lineWidth = 1;
+  tickLine(ctx, box.x, cell.y + cell.height / 2, box.width, 0);
+  tickLine(ctx, cell.x + cell.width / 2, box.y, 0, box.height);
+  ctx.globalAlpha = 1;
+  outlineCell(ctx, cell, "#ffffff");
+}
+
 function arrowUp(ctx, x, y, wide) {
   ctx.fillStyle = rgbText(CIVIDIS.subarray(765, 768));
   ctx.beginPath();

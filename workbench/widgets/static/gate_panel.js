@@ -1,7 +1,7 @@
 /** One gate of one layer: its values unit by bar, and beside them how often each unit is at an end. */
 
 import { linearTicks } from "./axes.js";
-import { cellImage, cellTicks, drawCells, drawMessage, fittedText, outlineCell, tickLine } from "./cells.js";
+import { cellImage, cellTicks, crosshair, drawCells, drawMessage, fittedText, outlineCell, tickLine } from "./cells.js";
 import { ENDS, paintEnds } from "./gate_ends.js";
 import { clamp, rgbText, shade, signedShade } from "./paint.js";
 import { View } from "./view.js";
@@ -134,14 +134,7 @@ export class GatePanel extends View {
     const { unit, units, hover, rows, columns } = this.props;
     if (unit >= 0 && unit < units) this.overlayUnit(ctx, cells, ends, unit, theme);
     if (!hover || hover.row >= rows || hover.column >= columns) return;
-    const place = this.cellBox(cells, hover);
-    ctx.globalAlpha = 0.6;
-    ctx.strokeStyle = "#ffffff";
-    ctx.lineWidth = 1;
-    tickLine(ctx, cells.x, place.y + place.height / 2, cells.width, 0);
-    tickLine(ctx, place.x + place.width / 2, cells.y, 0, cells.height);
-    ctx.globalAlpha = 1;
-    outlineCell(ctx, place, "#ffffff");
+    crosshair(ctx, cells, this.cellBox(cells, hover), 0.6);
   }
 
   overlayUnit(ctx, cells, ends, unit, theme) {

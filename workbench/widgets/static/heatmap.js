@@ -4,7 +4,7 @@ import { View } from "./view.js";
 import { clamp } from "./paint.js";
 import { shareText } from "./axes.js";
 import { cellBars, cellDate, cellImage, cellTicks, largestOf } from "./cells.js";
-import { drawCells, drawMessage, drawScale, outlineCell, tickLine, twoLines } from "./cells.js";
+import { crosshair, drawCells, drawMessage, drawScale, outlineCell, tickLine, twoLines } from "./cells.js";
 
 const MAP_PAD = { left: 92, undated: 56, right: 62, top: 40, bottom: 38 };
 const STRIP_RATIO = 6; // a map this much longer than wide is drawn with cells that are not square
@@ -157,14 +157,7 @@ export class HeatmapView extends View {
     const { row, hover, queries, keys } = this.props;
     if (row >= 0 && row < queries) this.overlayRow(ctx, box, row, theme);
     if (!hover || hover.query >= queries || hover.key >= keys) return;
-    const place = this.cellBox(box, hover);
-    ctx.globalAlpha = 0.55;
-    ctx.strokeStyle = "#ffffff";
-    ctx.lineWidth = 1;
-    tickLine(ctx, box.x, place.y + place.height / 2, box.width, 0);
-    tickLine(ctx, place.x + place.width / 2, box.y, 0, box.height);
-    ctx.globalAlpha = 1;
-    outlineCell(ctx, place, "#ffffff");
+    crosshair(ctx, box, this.cellBox(box, hover), 0.55);
   }
 
   overlayRow(ctx, box, row, theme) {

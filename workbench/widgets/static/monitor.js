@@ -5,6 +5,7 @@ import { GateCurves } from "./gate_curves.js";
 import { FindingsList } from "./gate_findings.js";
 import { GatePanel } from "./gate_panel.js";
 import { GateStory } from "./gate_story.js";
+import { setTraits } from "./traits.js";
 
 const PHASES = { waiting: "waiting", running: "training", open: "going on, or cut off", finished: "finished", interrupted: "interrupted", failed: "failed" };
 const CHOICES = ["layer", "gate", "epoch", "unit"];
@@ -95,13 +96,7 @@ class MonitorFace {
 
   /** Set traits that differ and hand them to the kernel, which may be busy, or gone. */
   tell(patch) {
-    let changed = false;
-    for (const [name, value] of Object.entries(patch)) {
-      if (this.model.get(name) === value) continue;
-      this.model.set(name, value);
-      changed = true;
-    }
-    if (changed) this.model.save_changes();
+    setTraits(this.model, patch);
   }
 
   /** The newest epoch stays chosen as such, so that those that follow are shown. */
