@@ -309,6 +309,32 @@ def test_a_model_without_recurrent_layers_says_what_it_has():
         gate_states(nn.Linear(2, 2), torch.zeros(1, 2))
 
 
+def test_scripted_layers_are_hidden_and_it_says_so():
+    with pytest.warns(DeprecationWarning, match="torch.jit.trace"):
+        scripted = torch.jit.trace(nn.Sequential(nn.Linear(2, 2)), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match=r"is scripted or traced.* look at the module that it was made of"):
+        gate_states(scripted, torch.zeros(1, 2))
+
+
+class Outputs(nn.LSTM):
+    """Answers its output alone."""
+
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+def test_layers_that_answer_in_another_form_are_told_of():
+    with pytest.raises(ValueError, match=r"Outputs must answer \(output, state\).* got Tensor"):
+        gate_states(Outputs(2, 3), torch.zeros(4, 1, 2))
+
+
+@each
+def test_a_batch_of_no_sequences_has_no_states(kind):
+    states = gate_states(layers(kind, 3, 5, 2), random(4, 0, 3))
+    assert states.error == 0.0
+    assert [layer.hidden.shape for layer in states.layers] == [(0, 4, 5), (0, 4, 5)]
+
+
 def test_layers_that_do_not_run_are_told_of():
     model = nn.Identity()
     model.rnn = nn.GRU(2, 2)

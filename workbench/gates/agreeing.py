@@ -45,6 +45,8 @@ def check_rounding(
 
 
 def _largest(apart: Tensor, own: Tensor) -> float:
+    if not apart.numel():  # a batch of no sequences
+        return 0.0
     found = float(apart.abs().max())
     if math.isfinite(found):
         return found

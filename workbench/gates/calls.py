@@ -49,6 +49,11 @@ class RecurrentCall:
         """Take what a forward hook is given."""
         given = args[0] if args else kwargs.get("input")
         state = args[1] if len(args) > 1 else kwargs.get("hx")
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            raise ValueError(
+                f"{type(module).__name__} must answer (output, state), as PyTorch's layers do, got "
+                f"{type(answer).__name__}. Let a module around it take the part that you need."
+            )
         output, last = answer
         last = _states(last)
         first = tuple(torch.zeros_like(one) for one in last) if state is None else _states(state)

@@ -33,6 +33,8 @@ def recurrent_layers(model: nn.Module) -> dict[str, Recurrent]:
 
 def _instead(model: nn.Module) -> str:
     """Say what a model without recurrent layers holds."""
+    if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
+        return "It is scripted or traced, which hides its layers; look at the module that it was made of."
     single = nn.LSTMCell | nn.GRUCell | nn.RNN | nn.RNNCell
     cells = {type(m).__name__: path for path, m in model.named_modules() if isinstance(m, single)}
     if cells:
