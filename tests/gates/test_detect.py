@@ -118,8 +118,10 @@ def test_much_that_is_wrong_in_one_place_hides_no_other():
     rules = RobustRules(most=1000).calibrate(HEALTHY)
     places = [each.where for each in rules.check(both)]
     assert places.index("volume") > 3
-    few = RobustRules(most=len(set(places))).calibrate(HEALTHY).check(both)
-    assert {each.where for each in few} == set(places)
+    for most in (1, len(set(places))):
+        few = RobustRules(most=most).calibrate(HEALTHY).check(both)
+        assert len(few) == len(set(places))
+        assert {each.where for each in few} == set(places)
 
 
 def test_what_is_usual_late_is_not_so_early():

@@ -40,7 +40,8 @@ class CalibratedDetector(ABC):
         of the runs is scored by what the others are like, and the limit is that quantile of all scores, and
         a quarter of its distance from their median more.
     most
-        Findings that a snapshot may have at most, the farthest first.
+        Findings that a snapshot may have at most, the farthest first. Of a place, as a layer or a feature, where
+        something is wrong, the farthest is always said, however many places those are.
     """
 
     rule: ClassVar[str]
@@ -99,7 +100,7 @@ class CalibratedDetector(ABC):
             The detector is not calibrated, or the snapshot is of another model.
         """
         wrong = self._not_finite(snapshot)
-        return (wrong or self._findings(self._seen(snapshot)))[: self.most]
+        return wrong[: self.most] if wrong else self._findings(self._seen(snapshot))
 
     def score(self, snapshot: Snapshot) -> float:
         """Return how unusual a snapshot is, to be compared with `limit`; infinite if it is not finite."""
