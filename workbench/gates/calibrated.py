@@ -40,8 +40,8 @@ class CalibratedDetector(ABC):
         of the runs is scored by what the others are like, and the limit is that quantile of all scores, and
         a quarter of its distance from their median more.
     most
-        Findings that a snapshot may have at most, the farthest first. Of a place, as a layer or a feature, where
-        something is wrong, the farthest is always said, however many places those are.
+        Findings that a snapshot may have at most, the farthest first. The farthest of each place, such as a
+        layer or a feature, is said however many places those are.
     """
 
     rule: ClassVar[str]
