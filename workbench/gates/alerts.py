@@ -83,7 +83,8 @@ class Alerts:
     findings
         For findings: a condition is one `Finding.condition`, bad while anything is found there.
     name
-        Of the run: it is told, and keeps runs that share a spool apart.
+        Of the run: it is told, and keeps runs that share a spool apart. What fires in one is not told again of
+        another by the same name, or by none.
     pace
         Limit on messages, and waits.
 
@@ -103,7 +104,7 @@ class Alerts:
         name: str = "",
         pace: Pace | None = None,
     ):
-        self.channels = tuple(channels)
+        self.channels = _checked(channels)
         self.addresses = tuple(address for channel in self.channels for address in channel.addresses)
         if not self.addresses:
             raise ValueError("Alerts need a channel to be sent by, such as Smtp('mail.example.org', …).")
@@ -277,3 +278,15 @@ def _tried(channel: Channel, address: str, message: Message) -> str:
     except Exception as error:  # noqa: BLE001  (a channel may be anybody's; its error may hold a secret)
         return f"The channel failed with {type(error).__name__}."
     return "sent"
+
+
+def _checked(channels: Sequence[Channel]) -> tuple[Channel, ...]:
+    """Refuse what is no list of channels, before anything is made of it."""
+    given = channels if isinstance(channels, Sequence) and not isinstance(channels, str) else [channels]
+    if given is not channels or not all(hasattr(each, "send") for each in given):
+        kinds = ", ".join(type(each).__name__ for each in given)
+        raise TypeError(
+            f"Alerts take a list of channels, such as [Smtp('mail.example.org', …)]; got {kinds}"
+            f"{'' if given is channels else ' alone'}."
+        )
+    return tuple(given)
