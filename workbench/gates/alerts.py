@@ -49,7 +49,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 from uuid import uuid4
 
 import pandas as pd
@@ -83,8 +83,8 @@ class Alerts:
     findings
         For findings: a condition is one `Finding.condition`, bad while anything is found there.
     name
-        Of the run: it is told, and keeps runs that share a spool apart. What fires in one is not told again of
-        another by the same name, or by none.
+        Of the run: it is told, and keeps runs that share a spool apart. What fires in one is not told again
+        of another by the same name, or by none.
     pace
         Limit on messages, and waits.
 
@@ -282,11 +282,12 @@ def _tried(channel: Channel, address: str, message: Message) -> str:
 
 def _checked(channels: Sequence[Channel]) -> tuple[Channel, ...]:
     """Refuse what is no list of channels, before anything is made of it."""
-    given = channels if isinstance(channels, Sequence) and not isinstance(channels, str) else [channels]
-    if given is not channels or not all(hasattr(each, "send") for each in given):
+    alone = isinstance(channels, str) or not isinstance(channels, Sequence)
+    given: list[Any] = [channels] if alone else list(channels)
+    if alone or not all(hasattr(each, "send") for each in given):
         kinds = ", ".join(type(each).__name__ for each in given)
         raise TypeError(
-            f"Alerts take a list of channels, such as [Smtp('mail.example.org', …)]; got {kinds}"
-            f"{'' if given is channels else ' alone'}."
+            "Alerts take a list of channels, such as [Smtp('mail.example.org', …)]; got "
+            f"{kinds}{' alone' if alone else ''}."
         )
     return tuple(given)
