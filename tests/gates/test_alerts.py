@@ -1,7 +1,10 @@
 """What is told of readings and findings, before and after a restart."""
 
 import math
+import os
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 import torch
 from alert_channels import QUICK, Pigeons, finding, until
 
+from workbench.environment import ROOT
 from workbench.gates.alerts import Alerts, Pace, Patience, Rule
 from workbench.gates.channels import Postponed, Refused, Unreachable
 
@@ -351,3 +355,22 @@ def test_what_makes_no_sense_is_refused_in_words(path: Path):
         pytest.raises(ValueError, match="at must have a time zone"),
     ):
         alerts.observe({"loss": 2.0}, at=datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("given", "came"),
+    [("Pigeons()", "Pigeons alone"), ("'me@example.org'", "str alone"), ("['me@example.org']", "str")],
+)
+def test_what_is_no_list_of_channels_is_refused_in_words(given: str, came: str, path: Path):
+    code = (  # elsewhere the tests' own check of types comes first
+        "from alert_channels import Pigeons; from workbench.gates.alerts import Alerts\n"
+        f"try: Alerts({given}, {str(path)!r})\nexcept TypeError as error: print(error)"
+    )
+    places = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "gates")])
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": places}
+    )
+    assert ran.stdout == (
+        f"Alerts take a list of channels, such as [Smtp('mail.example.org', …)]; got {came}.\n"
+    ), ran.stderr
+    assert not path.exists()

@@ -141,12 +141,21 @@ def test_an_answer_of_4xx_is_for_now_and_one_of_5xx_for_good(manners: Manners, w
 def test_a_server_that_is_not_there_is_named():
     port = free_port()
     told = failure(mail_to(port), Unreachable)
-    assert told == "127.0.0.1 (connecting): ConnectionRefusedError, Connection refused."
+    assert told == "127.0.0.1 (connecting): Connection refused."
 
 
 def test_a_name_that_nobody_knows_is_tried_again():
     channel = Smtp("mail.invalid", "a@b.org", "me@example.org", "plain")
-    assert failure(channel, Unreachable).startswith("mail.invalid (connecting): gaierror")
+    assert failure(channel, Unreachable).startswith(
+        "mail.invalid (connecting): there is no host of this name, or no network ("
+    )
+
+
+def test_a_server_that_does_not_speak_tls_is_told_in_words():
+    with mail_server() as server:
+        told = failure(Smtp("127.0.0.1", "a@b.org", "me@example.org", "tls", server.port), Unreachable)
+    assert told.startswith("127.0.0.1 (connecting): it does not speak TLS here (wrong version number)")
+    assert "Look at port and security" in told
 
 
 def test_a_silent_server_is_given_up_after_the_timeout():
@@ -320,6 +329,8 @@ def test_it_is_a_channel_with_an_address_for_each_recipient():
         ),
         ({"host": "smtp://mail.example.org"}, "host must be"),
         ({"host": ""}, "host must be"),
+        ({"host": "mail.example.org:25"}, "host has no port in it"),
+        ({"port": 0}, "port must be a number from 1 to 65535, or None; got 0"),
         ({"to": []}, "at least one address"),
         ({"to": "me"}, "such as 'me@example.org'; got 'me'"),
         ({"to": "me@example.org\nBcc: all@example.org"}, "such as 'me@example.org'"),

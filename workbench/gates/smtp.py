@@ -68,6 +68,10 @@ class Smtp:
     password_variable: str = "WORKBENCH_SMTP_PASSWORD"
 
     def __post_init__(self) -> None:
+        if re.fullmatch(r"[^:]+:\d+", self.host):
+            raise ValueError("host has no port in it: give port=… beside it.")
+        if self.port is not None and not (type(self.port) is int and 0 < self.port < 65536):
+            raise ValueError(f"port must be a number from 1 to 65535, or None; got {self.port!r}.")
         if not re.fullmatch(r"[A-Za-z0-9._:-]+", self.host):  # not shown: it may hold a password
             raise ValueError(
                 "host must be the name or number of a mail server alone, such as 'mail.example.org'."
@@ -205,8 +209,7 @@ class Smtp:
             return Unreachable(
                 f"{place}: the server does not offer what security={self.security!r} needs.", True
             )
-        words = error.strerror if isinstance(error, OSError) else None
-        return Unreachable(f"{place}: {type(error).__name__}{f', {self._scrubbed(words)}' if words else ''}.")
+        return Unreachable(f"{place}: {_words(error)}.")
 
     def _not_logged_in(self, error: OSError | ValueError, place: str) -> Unreachable:
         """Say why logging in failed, without the server's words: it was just told the password."""
@@ -242,6 +245,18 @@ class Smtp:
         for secret in sorted({*told, *encoded} - {"", "AAA="}, key=len, reverse=True):
             text = text.replace(secret, "***")
         return clipped(one_line(text), 200)
+
+
+def _words(error: OSError | ValueError) -> str:
+    """Say what the system has against a connection; it knows no secrets."""
+    if isinstance(error, socket.gaierror):
+        return f"there is no host of this name, or no network ({error.strerror})"
+    if isinstance(error, ssl.SSLError):
+        told = clipped(str(error.reason or error.strerror).replace("_", " ").lower(), 100)
+        repair = "Look at port and security: 'starttls' has port 587 as a rule"
+        return f"it does not speak TLS here ({told}). {repair}"
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or type(error).__name__
 
 
 def _forget(error: BaseException | None) -> None:
