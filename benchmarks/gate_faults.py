@@ -45,7 +45,10 @@ SIZE = {"hidden_size": 16, "n_layers": 1, "dropout": 0.1}
 TRAIN, VALID, LOOKBACK, EPOCHS, LR = 448, 128, 20, 10, 3e-3
 HEALTHY = "healthy"
 CALIBRATED_ON = (3, 4, 6, 8, 12, 24)  # healthy runs
-SOURCES = ("signals.py", "measures.py", "weights.py", "probes.py", "snapshots.py", "watch.py")
+SOURCES = (
+    "signals.py", "measures.py", "readings.py", "weights.py", "recover.py", "gradients.py", "probes.py",
+    "snapshots.py", "watch.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
