@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 RECENT = 3  # costs that the next one is judged by
+RESERVE = 0.1  # share of the budget kept for hooks at every step, and for the end of the log
 OF_STEPS = 0.25  # share of the budget that measuring single steps may take
 
 
@@ -86,8 +87,9 @@ class Budget:
         return max(self._recent.get(kind, (0.0,)))
 
     def allows(self, *kinds: str) -> bool:
-        """Tell whether watching is within its share even after the next of these kinds."""
-        return self.spent + sum(map(self.expected, kinds)) <= self.share * self.own
+        """Tell whether watching is well within its share even after the next of these kinds."""
+        allowed = (1 - RESERVE) * self.share * self.own
+        return self.spent + sum(map(self.expected, kinds)) <= allowed
 
     def enough_for_step(self, kind: str) -> float:
         """Return the seconds of training after which the next step fits the share and its part."""
