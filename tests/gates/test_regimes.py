@@ -191,7 +191,8 @@ def test_a_planted_difference_is_found_where_it_is_and_said():
     assert least.min() <= 0.05
     assert found.table.loc[("before", "three"), "low"] > 0
     assert (least.drop(("before", "three")) > 0.05).all()
-    assert "three (before)" in found.verdict
+    told = f"three (before), {least.min():.2g}"
+    assert found.verdict.startswith(f"More than shifted series differ, by family-wise p: {told}.")
     assert "three" in str(found)
     assert "<table" in found._repr_html_()
 
@@ -230,7 +231,15 @@ FLAT = pd.DataFrame({"gate": np.arange(12.0)}, DATES)
         (FLAT[::-1], DRAWDOWNS, 2, "one row a date"),
         (FLAT.replace(3.0, np.nan), DRAWDOWNS, 2, "finite throughout"),
         (FLAT, DRAWDOWNS.drop(columns="trough"), 2, "drawdowns lack trough"),
-        (FLAT, DRAWDOWNS.iloc[:0], 2, "no drawdown has"),
+        (FLAT, DRAWDOWNS.iloc[:0], 2, "the account never fell, so there is nothing to ask"),
+        (FLAT, DRAWDOWNS.assign(trough=DRAWDOWNS["peak"]), 9999, "no drawdown has 9,999 decisions before"),
+        (FLAT.tz_localize("UTC"), DRAWDOWNS, 2, r"Got daily with UTC, peaks with none: .*localize\(None\)"),
+        (
+            FLAT,
+            DRAWDOWNS.assign(**{name: DRAWDOWNS[name].dt.tz_localize("UTC") for name in ("peak", "trough")}),
+            2,
+            r"Got daily with none, peaks with UTC: e\.g\. daily\.tz_localize\('UTC'\)",
+        ),
         (FLAT.iloc[:0], DRAWDOWNS, 2, "hold one date"),
     ],
 )
@@ -239,3 +248,37 @@ def test_what_cannot_be_compared_is_refused(
 ):
     with pytest.raises(ValueError, match=match):
         before_drawdowns(daily, drawdowns, bars)
+
+
+def test_a_flat_account_never_fell():
+    with pytest.raises(ValueError, match="the account never fell"):
+        before_drawdowns(FLAT, worst_drawdowns(pd.Series(100.0, DATES)))
+
+
+def test_a_phase_that_no_drawdown_has_is_named_with_its_reason():
+    daily = pd.DataFrame({"gate": [1.0, 2, 4, 9, 1, 3, 5, 10, 8, 2, 1, 2]}, DATES)
+    found = before_drawdowns(daily, DRAWDOWNS, bars=9999)
+    assert found.used == {"before": 0, "fall": 3}
+    said = "Not compared: before the peaks, since no drawdown has 9,999 decisions before its peak."
+    assert said in found.verdict
+    assert said in str(found)
+    assert "the last 9,999" not in str(found)
+    assert said in found._repr_html_()
+    still = before_drawdowns(daily, DRAWDOWNS.assign(trough=DRAWDOWNS["peak"]), bars=2)
+    assert still.used == {"before": 2, "fall": 0}
+    assert "in the falls, since no drawdown has a decision in its fall." in still.verdict
+    assert before_drawdowns(daily, DRAWDOWNS, bars=2).lacking == []
+
+
+def test_the_report_goes_by_family_wise_p_and_then_by_p():
+    equity, daily = market(5)
+    found = before_drawdowns(daily, worst_drawdowns(equity, 4))
+    table = found.table
+    wanted = sorted(
+        table.index.to_list(), key=lambda key: (table.loc[key, "family_p_value"], table.loc[key, "p_value"])
+    )
+    assert wanted != table.index.to_list()
+    rows = [str(found).find(f"{table.loc[key, 'difference']:.3g} ") for key in wanted]
+    assert -1 not in rows
+    assert rows == sorted(rows)
+    assert f"of {wanted[0][1]} ({wanted[0][0]})." in found.verdict

@@ -89,11 +89,12 @@ def test_the_title_says_how_many_stand_out_and_names_made_up_prices(account):
 
     def title(contrast: SimpleNamespace, **told: bool) -> str:
         ax = plots.signals_before_drawdowns(contrast, daily, equity, provenance=told or None)["equity"]
-        return ax.get_title(loc="left").replace("\n", " ")
+        return ax.get_title(loc="left").replace("\n", " · ")
 
     assert "Worst drawdowns (2): −30.0 to −15.0 %" in title(contrast_of(["a"]))
-    assert "none of 2 differences beyond 40 shifts, least family-wise p = 0.4" in title(contrast_of(["a"]))
-    assert "1 of 2 differences beyond 40 shifts, least family-wise p = 0.01" in title(
+    none = "none of 2 differences stands out among 40 shifts · least family-wise p = 0.4"
+    assert none in title(contrast_of(["a"]))
+    assert "1 of 2 differences stands out among 40 shifts · least family-wise p = 0.01" in title(
         contrast_of(["a"], 0.01)
     )
     assert title(contrast_of(["a"]), synthetic=True).startswith("SYNTHETIC")
@@ -124,3 +125,51 @@ def test_texts_can_be_read(readable, background: str):
     contrast.drawdowns = drawdowns_of((50, 90), (150, 152), (300, 320), of=dates)
     with plots.theme(background):
         readable(plots.signals_before_drawdowns(contrast, daily, equity)["equity"].figure)
+
+
+def test_signals_go_by_family_wise_p_and_then_by_p(account):
+    equity, daily = account
+    contrast = contrast_of(list("abcd"))
+    contrast.table.loc[("before", "b"), "family_p_value"] = 0.2
+    labels = plots.signals_before_drawdowns(contrast, daily, equity)["signals"].get_legend().get_texts()
+    assert [text.get_text() for text in labels] == ["b", "d"]
+
+
+@pytest.mark.parametrize("background", ["light", "dark"])
+def test_what_was_not_compared_is_not_shaded_and_the_title_says_why(account, readable, background):
+    equity, daily = account
+    contrast = contrast_of(list("abcd"), phases=("fall",))
+    contrast.bars = 9999
+    with plots.theme(background):
+        ax = plots.signals_before_drawdowns(contrast, daily, equity)["equity"]
+        readable(ax.figure)
+    assert spans(ax) == [(10.5, 15.5), (25.5, 39.5)]
+    assert "no drawdown has 9,999 decisions before its peak · coloured: the fall" in said(ax)
+    contrast.bars = 12  # the first peak has 11
+    ax = plots.signals_before_drawdowns(contrast, daily, equity)["equity"]
+    assert spans(ax) == [(10.5, 15.5), (25.5, 39.5), (13.5, 25.5)]
+    alone = contrast_of(["a"], phases=("before",))
+    alone.drawdowns = drawdowns_of((10, 10), (25, 25))
+    ax = plots.signals_before_drawdowns(alone, daily, equity)["equity"]
+    assert spans(ax) == [(6.5, 10.5), (21.5, 25.5)]
+    assert "no drawdown has a decision in its fall" in said(ax)
+
+
+def spans(ax) -> list[tuple[float, float]]:
+    return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches]
+
+
+def said(ax) -> str:
+    return ax.get_title(loc="left").replace("\n", " ")
+
+
+def test_numbers_at_the_ends_do_not_lie_on_the_axis(account):
+    equity, daily = account
+    contrast = contrast_of(list("abcd"))
+    contrast.drawdowns = drawdowns_of((0, 3), (20, 25), (39, 39))
+    ax = plots.signals_before_drawdowns(contrast, daily, equity)["equity"]
+    assert [text.get_ha() for text in ax.texts] == ["left", "center", "right"]
+    ax.figure.canvas.draw()
+    left, right = (text.get_window_extent() for text in (ax.texts[0], ax.texts[2]))
+    assert left.x0 > ax.bbox.x0 + 1
+    assert right.x1 < ax.bbox.x1 - 1

@@ -11,12 +11,20 @@ from workbench.gates.shifts import LEVEL, POWER, WIDEST, Turns, contrast_weights
 
 PHASES = {"before": "decisions up to the peak", "fall": "from the peak to the trough"}
 _WHEN = {"before": "before the peaks", "fall": "in the falls"}
+_LACKING = {
+    "before": "no drawdown has {bars:,} decisions before its peak",
+    "fall": "no drawdown has a decision in its fall",
+}
 _SHOWN = ("mean", "rest", "difference", "low", "high", "p_value", "family_p_value", "detectable")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DrawdownContrast:
     """Signals around the worst drawdowns against all other dates. Prints as a report.
+
+    The report goes by family-wise p, then by p. The two orders differ: p ranks a difference among the shifts
+    of its own signal; family-wise p ranks it, in standard deviations of its own shifts, among the largest of
+    all signals and phases at each shift.
 
     Attributes
     ----------
@@ -34,7 +42,8 @@ class DrawdownContrast:
     bars
         Decisions up to a peak that count as before it.
     used
-        By phase, how many drawdowns have decisions there: before, all of them; the others are left out.
+        By phase, how many drawdowns have decisions there: before, all of them; the others are left out. A
+        phase that none has is not in the table.
     """
 
     table: pd.DataFrame
@@ -46,17 +55,29 @@ class DrawdownContrast:
     @property
     def verdict(self) -> str:
         """What can be said, in a few sentences."""
-        least = self.table["family_p_value"].to_numpy(dtype=np.float64)
-        names = [f"{signal} ({phase})" for phase, signal in self.table.index.to_list()]
-        if np.isnan(least).all():
-            return "No signal varies, so none can differ."
-        found = [name for name, p_value in zip(names, least, strict=True) if p_value <= LEVEL]
+        least = self._sorted()["family_p_value"]
+        values = least.to_numpy(dtype=np.float64)
+        if np.isnan(values).all():
+            return " ".join(["No signal varies, so none can differ.", *self.lacking])
+        names = [f"{signal} ({phase})" for phase, signal in least.index.to_list()]
+        found = [f"{name}, {p:.2g}" for name, p in zip(names, values, strict=True) if p <= LEVEL]
         if found:
-            head = f"More than shifted series show, at a family-wise p of {LEVEL}: {', '.join(found)}."
+            head = f"More than shifted series differ, by family-wise p: {'; '.join(found)}."
         else:
-            least_one = f"{np.nanmin(least):.2f}, of {names[int(np.nanargmin(least))]}"
-            head = f"None differs more than shifted series do: the least family-wise p is {least_one}."
-        return f"{head} {self.power}"
+            head = (
+                "None differs more than shifted series do: the least family-wise p is "
+                f"{values[0]:.2g}, of {names[0]}."
+            )
+        return " ".join([head, self.power, *self.lacking])
+
+    @property
+    def lacking(self) -> list[str]:
+        """Why a phase could not be compared: a sentence each."""
+        return [
+            f"Not compared: {_WHEN[phase]}, since {_LACKING[phase].format(bars=self.bars)}."
+            for phase, count in self.used.items()
+            if not count
+        ]
 
     @property
     def power(self) -> str:
@@ -72,20 +93,26 @@ class DrawdownContrast:
         )
 
     def _facts(self) -> list[str]:
-        counts = "; ".join(f"{phase}: {PHASES[phase]}, {n} drawdowns" for phase, n in self.used.items())
+        counts = [
+            f"{phase}: {PHASES[phase]}, {n} drawdown{'s' * (n != 1)}" for phase, n in self.used.items() if n
+        ]
+        counts += [f"before is the last {self.bars:,} decisions"] if self.used["before"] else []
         memory = self.table["memory"]
         return [
             f"Gates around the {len(self.drawdowns)} worst drawdowns, against the rest of {self.decisions} "
             "decisions",
-            f"{counts}; before is the last {self.bars} decisions",
+            "; ".join(counts),
+            *self.lacking,
             f"Null: all {self.decisions} circular shifts of the signals against the drawdowns. Correlation "
             f"of neighbouring dates: {memory.median():.2f} at the median, at most {memory.max():.2f}; near "
             "1, p is too small",
         ]
 
+    def _sorted(self) -> pd.DataFrame:
+        return pd.DataFrame(self.table.sort_values(["family_p_value", "p_value"], kind="stable"))
+
     def _figures(self) -> pd.DataFrame:
-        order = np.argsort(self.table["p_value"].to_numpy(dtype=np.float64), kind="stable")
-        return self.table[list(_SHOWN)].iloc[order].map("{:.3g}".format)
+        return pd.DataFrame(self._sorted()[list(_SHOWN)]).map("{:.3g}".format)
 
     def __str__(self) -> str:
         return "\n".join([*self._facts(), "", self._figures().to_string(), "", self.verdict])
@@ -126,18 +153,20 @@ def before_drawdowns(daily: pd.DataFrame, drawdowns: pd.DataFrame, bars: int = 1
     Returns
     -------
     DrawdownContrast
+        A phase in which no drawdown has decisions is not in its table; its report and verdict say why.
 
     Raises
     ------
     ValueError
-        If dates are no increasing dates, a value is not finite, or no drawdown lies within them.
+        If dates are no increasing dates, or some have a time zone and others none, a value is not finite,
+        there is no drawdown, or none lies within the dates.
     """
     _check(daily, drawdowns, bars)
     dates = pd.DatetimeIndex(daily.index)
     groups = _groups(dates, drawdowns, bars)
     if not groups:
         raise ValueError(
-            f"no drawdown has {bars} decisions before its peak, or one in its fall, between {dates[0]} and "
+            f"no drawdown has {bars:,} decisions before its peak, or one in its fall, between {dates[0]} and "
             f"{dates[-1]}. Take fewer bars, or signals of the dates that were traded."
         )
     marked = np.stack([rows.any(axis=0) for rows in groups.values()])
@@ -147,7 +176,7 @@ def before_drawdowns(daily: pd.DataFrame, drawdowns: pd.DataFrame, bars: int = 1
     columns = _columns(Turns(weights, values), values, rest, marked)
     index = pd.MultiIndex.from_product([list(groups), daily.columns], names=["phase", "signal"])
     table = pd.DataFrame({name: value.ravel() for name, value in columns.items()}, index=index)
-    used = {phase: len(rows) for phase, rows in groups.items()}
+    used = {phase: len(groups.get(phase, ())) for phase in PHASES}
     return DrawdownContrast(table, drawdowns, len(daily), bars, used)
 
 
@@ -217,3 +246,19 @@ def _check(daily: pd.DataFrame, drawdowns: pd.DataFrame, bars: int) -> None:
             f"drawdowns lack {', '.join(lacking)}: list them with "
             "workbench.trading.drawdowns.worst_drawdowns."
         )
+    if drawdowns.empty:
+        raise ValueError(
+            "drawdowns must hold one or more. Got none: the account never fell, so there is nothing to ask."
+        )
+    _check_zones(dates, drawdowns)
+
+
+def _check_zones(dates: pd.DatetimeIndex, drawdowns: pd.DataFrame) -> None:
+    for name in ("peak", "trough"):
+        zone = pd.DatetimeIndex(drawdowns[name]).tz
+        if (zone is None) != (dates.tz is None):
+            wanted = None if zone is None else str(zone)
+            raise ValueError(
+                "daily and drawdowns must both have a time zone, or neither. Got daily with "
+                f"{dates.tz or 'none'}, {name}s with {zone or 'none'}: e.g. daily.tz_localize({wanted!r})."
+            )

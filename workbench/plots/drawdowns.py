@@ -13,6 +13,7 @@ from workbench.plots.style import DISTINCT, amounts, palette, provenance_of, tit
 
 _MOST = 3  # signals drawn over time: more are a tangle
 _USUAL = 2
+_EDGE = 0.015  # of the dates, that near to an end of the axis
 _PHASES = {
     "before": ("o", "before the peak", 0.14),
     "fall": ("s", "in the fall", -0.14),
@@ -53,10 +54,11 @@ def signals_before_drawdowns(
 ) -> dict[str, Axes]:
     """Draw the equity with its worst falls, signals beneath, and beside them what chance can do.
 
-    Falls are shaded from peak to trough, and in grey the decisions before each peak; numbers count from the
-    deepest. Signals are drawn in standard deviations from their mean. To the right stands the difference of
-    every signal, in units of `chance`: the band from −1 to 1 holds 95 of 100 circular shifts of that signal.
-    Of many signals some leave their band by chance; those that stand out from the whole table are filled.
+    Falls are shaded from peak to trough, and in grey the decisions before each peak; what was not compared,
+    for want of decisions, is not. Numbers count from the deepest. Signals are drawn in standard deviations
+    from their mean. To the right stands the difference of every signal, in units of `chance`: the band from
+    −1 to 1 holds 95 of 100 circular shifts of that signal. Of many signals some leave their band by chance;
+    those that stand out from the whole table are filled.
 
     Parameters
     ----------
@@ -67,7 +69,8 @@ def signals_before_drawdowns(
     equity
         Money at each close.
     signals
-        Columns of `daily` to draw over time, up to three; by default the two with the smallest p-values.
+        Columns of `daily` to draw over time, up to three; by default the two with the smallest family-wise
+        p, and of those alike the smallest p.
     provenance
         Of the prices, by default what the signals carry; made-up prices are named in the title.
 
@@ -95,7 +98,7 @@ def signals_before_drawdowns(
     panels["equity"].set_ylabel(f"Equity [{told.get('currency', 'money')}]")
     _draw_signals(panels["signals"], daily.reindex(index=dates, columns=chosen))
     for name in ("equity", "signals"):
-        _shade(panels[name], dates, contrast)
+        _shade(panels[name], dates, pd.DatetimeIndex(daily.index), contrast)
     label_bars(panels["signals"].xaxis, dates, len(dates))
     panels["equity"].set_xlim(-0.5, len(dates) - 0.5)
     _draw_null(panels["null"], contrast.table)
@@ -117,9 +120,9 @@ def _panels(signals: int) -> dict[str, Axes]:
 
 
 def _standing_out(table: pd.DataFrame) -> list[str]:
-    """Signals with the smallest p-values, whatever the phase."""
-    order = np.argsort(table["p_value"].to_numpy(dtype=float), kind="stable")
-    names = [str(signal) for _, signal in table.index[order].to_list()]
+    """Signals with the smallest family-wise p, of those alike the smallest p, whatever the phase."""
+    order = table.sort_values(["family_p_value", "p_value"], kind="stable").index
+    names = [str(signal) for _, signal in order.to_list()]
     return list(dict.fromkeys(names))[:_USUAL]
 
 
@@ -132,7 +135,9 @@ def _draw_equity(ax: Axes, equity: pd.Series, contrast: Contrast) -> None:
     places = dates.searchsorted(contrast.drawdowns["peak"].to_numpy())
     for number, at in zip(contrast.drawdowns.index, places, strict=True):
         if at < len(dates):
-            said = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+            side = -1 if at < _EDGE * len(dates) else 1 if len(dates) - 1 - at < _EDGE * len(dates) else 0
+            ha = ("left", "center", "right")[side + 1]  # a number does not lie on the axis
+            said = {"xytext": (-3 * side, 4), "textcoords": "offset points", "ha": ha, "va": "bottom"}
             ax.annotate(str(number), (at, values[at]), **said)
 
 
@@ -148,13 +153,19 @@ def _draw_signals(ax: Axes, chosen: pd.DataFrame) -> None:
     ax.legend(loc="upper left", ncols=len(scaled.columns), frameon=False, fontsize="small")
 
 
-def _shade(ax: Axes, dates: pd.DatetimeIndex, contrast: Contrast) -> None:
+def _shade(ax: Axes, dates: pd.DatetimeIndex, decisions: pd.DatetimeIndex, contrast: Contrast) -> None:
     told, colours = contrast.drawdowns, palette()
     peaks, troughs = (dates.searchsorted(told[name].to_numpy()) for name in ("peak", "trough"))
-    for at, end in zip(peaks, troughs, strict=True):
-        first = max(at - contrast.bars, -1)
-        ax.axvspan(at + 0.5, end + 0.5, color=colours.down, alpha=0.22, linewidth=0, zorder=0)
-        ax.axvspan(first + 0.5, at + 0.5, color=colours.ink, alpha=0.12, linewidth=0, zorder=0)
+    known, until = (  # decisions up to each
+        decisions.searchsorted(told[name].to_numpy(), side="right") for name in ("peak", "trough")
+    )
+    asked = (known >= contrast.bars) & (told["peak"] <= decisions[-1]).to_numpy()
+    for at, end, count, last, before in zip(peaks, troughs, known, until, asked, strict=True):
+        if last > count:
+            ax.axvspan(at + 0.5, end + 0.5, color=colours.down, alpha=0.22, linewidth=0, zorder=0)
+        if before:
+            first = int(dates.searchsorted(decisions[count - contrast.bars]))
+            ax.axvspan(first - 0.5, at + 0.5, color=colours.ink, alpha=0.12, linewidth=0, zorder=0)
 
 
 def _draw_null(ax: Axes, table: pd.DataFrame) -> None:
@@ -181,7 +192,7 @@ def _draw_null(ax: Axes, table: pd.DataFrame) -> None:
     ax.legend(ncols=2, frameon=False, fontsize="small", **place)
 
 
-def _words(contrast: Contrast) -> tuple[str, str, str]:
+def _words(contrast: Contrast) -> tuple[str, ...]:
     """Title and facts: how deep, what is shaded, how many stand out."""
     table, depth = contrast.table, 100 * contrast.drawdowns["depth"]
     least, found = (
@@ -189,9 +200,14 @@ def _words(contrast: Contrast) -> tuple[str, str, str]:
         int((table["family_p_value"].to_numpy(dtype=float) <= 0.05).sum()),
     )
     deep = f"{depth.min():.1f} to {depth.max():.1f} %" if len(depth) > 1 else f"{depth.min():.1f} %"
-    told = f"{found or 'none'} of {len(table)} differences beyond {contrast.decisions} shifts"
+    stand = "stand" if found > 1 else "stands"
+    told = f"{found or 'none'} of {len(table)} differences {stand} out among {contrast.decisions} shifts"
+    phases = set(table.index.get_level_values("phase"))
+    before = f"grey: {contrast.bars} decisions before a peak"
+    fall = "coloured: the fall"
     return (
         f"Worst drawdowns ({len(depth)}): {deep}".replace("-", "−"),
-        f"grey: {contrast.bars} decisions before a peak, coloured: the fall",
-        f"{told}, least family-wise p = {least:.2g}" if np.isfinite(least) else "no signal varies",
+        before if "before" in phases else f"no drawdown has {contrast.bars:,} decisions before its peak",
+        fall if "fall" in phases else "no drawdown has a decision in its fall",
+        *([told, f"least family-wise p = {least:.2g}"] if np.isfinite(least) else ["no signal varies"]),
     )
