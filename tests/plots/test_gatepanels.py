@@ -1,5 +1,7 @@
 """The panels of gates as drawn, against the arrays they are made of."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,3 +124,58 @@ def test_what_cannot_be_drawn_is_refused_in_words(layer_of):
         plots.gates(layer_of(cell=np.zeros((3, 4, 4))))
     with pytest.raises(ValueError, match=r"mask must be \(batch, time\)"):
         plots.gates(layer_of(mask=np.ones(5, bool)))
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_panel_without_a_finite_value_says_so(layer_of, readable, dark):
+    layer = layer_of()
+    layer.gates["forget"][:] = np.nan
+    with plots.theme("dark" if dark else "light"):
+        drawn = plots.gates(layer)
+        readable(drawn["forget"].figure)
+    said = {name: [text.get_text() for text in ax.texts] for name, ax in drawn.items()}
+    assert said == {"input": [], "forget": ["no finite value"], "cell": [], "output": []}
+
+
+@pytest.mark.parametrize(("unit", "wanted"), [(1, [0]), (2, [0, 1]), (5, [0, 2, 4])])
+def test_units_are_counted_in_whole_numbers(layer_of, unit, wanted):
+    ax = plots.gates(layer_of(unit=unit))["input"]
+    assert [tick for tick in ax.get_yticks() if -0.5 <= tick <= unit - 0.5] == wanted
+
+
+WRONG = """
+from types import SimpleNamespace
+import numpy as np
+from workbench import plots
+values = np.zeros((2, 3, 4))
+layer = SimpleNamespace(name="lstm.l0", kind="lstm", gates={"input": values}, cell=values, hidden=values,
+                        mask=np.ones((2, 3), bool))
+states = SimpleNamespace(layers=(layer,))
+for draw, given in [(plots.gates, states), (plots.gate_animation, [states]), (plots.gate_animation, layer),
+                    (plots.gates, 3), (plots.gate_norms, states)]:
+    try:
+        draw(given)
+    except TypeError as error:
+        print(error)
+try:
+    plots.recurrent_edges(states, np.zeros((16, 4)), "input")
+except TypeError as error:
+    print(error)
+"""
+
+
+def test_what_is_no_single_layer_is_refused_in_words():
+    """In a process of its own, where no types are checked."""
+    ran = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True)
+    one = (
+        "layer must be one recurrent layer. Got SimpleNamespace: give states.layers[-1] or states['lstm.l0']."
+    )
+    many = (
+        "frames must be a sequence, one layer a frame. Got one SimpleNamespace: give the same layer of each"
+    )
+    none = "layer must be one recurrent layer. Got int: give gate_states(model, x).layers[-1]."
+    norms = "Got SimpleNamespace: of a monitor give monitor.log.weights, of a log log.weights."
+    said = ran.stdout.splitlines()
+    assert [said[0], said[1], said[3], said[5]] == [one, one, none, one]
+    assert said[2].startswith(many)
+    assert said[4].endswith(norms)

@@ -40,7 +40,7 @@ def test_three_panels_worked_by_hand(readable):
     marks = {name: float(ax.lines[0].get_xdata()[0]) for name, ax in panels.items()}
     assert marks == pytest.approx({"memory": 1.2, "attention": 1.0, "input_gradient": 0.5})
     title = " ".join(panels["memory"].get_title(loc="left").split())
-    assert title == "Memory: the median unit's is 1.2 bars 1 of 6 units remember beyond the 4 bars"
+    assert title == "Memory: the median unit's is 1.2 bars 1 of 6 units remembers beyond the 4 bars"
     assert panels["attention"].get_title(loc="right") == "mean lag 1.0 bars"
     assert len({ax.get_xlim() for ax in panels.values()}) == 1
     assert panels["input_gradient"].get_xlabel() == "Lag [bars before the decision]"
@@ -55,7 +55,7 @@ def test_every_unit_is_drawn_or_counted_as_beyond(lengths, bars):
     beyond = sum(length > bars - 0.5 for length in lengths)
     assert drawn + beyond == len(lengths)
     told = panels["memory"].get_title(loc="left")
-    assert (f"{beyond} of {len(lengths)} units" in told) is (beyond > 0)
+    assert (f"{beyond} of {len(lengths)} unit" in told) is (beyond > 0)
     plt.close("all")
 
 
@@ -91,3 +91,8 @@ def test_what_does_not_fit_is_refused_in_words():
         plots.memory(units(1.0), lags=gradient(0.0, 0.0))
     with pytest.raises(ValueError, match=r"lags must be by lag, 0, 1, 2 …, with a column input_gradient"):
         plots.memory(units(1.0), lags=gradient(1.0, 2.0).iloc[::-1])
+
+
+def test_one_unit_and_one_bar_are_called_so():
+    title = plots.memory(units(1.0), [1.0])["memory"].get_title(loc="left").replace("\n", " ")
+    assert title == "Memory: the median unit's is 1 bar 1 of 1 unit remembers beyond the 1 bar"

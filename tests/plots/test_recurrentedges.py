@@ -121,3 +121,11 @@ def test_what_does_not_match_the_layer_is_refused_in_words():
     layer.mask[:] = False
     with pytest.raises(ValueError, match=r"window 0 of 'l0' has no step"):
         plots.recurrent_edges(layer, WEIGHT, "forget")
+
+
+def test_it_is_told_in_a_line():
+    edges = plots.recurrent_edges(by_hand(), WEIGHT, "forget", top=3)
+    share = 100 * (1 + 4 / 4.1 + 2 / 2.05) / 3
+    kept = f"the 3 strongest edges a bar, {share:.0f} % of all terms' size"
+    assert repr(edges) == f"Edges(layer='l0', gate='forget': 3 bars, {kept})"
+    assert plots.recurrent_edges(by_hand(), WEIGHT, "forget", top=1).head == "the strongest edge a bar"

@@ -44,7 +44,7 @@ def test_the_units_that_stand_still_are_counted_and_named_worked_by_hand():
     units["forget_saturation_left"] = [0.1, 0.9, 0.0, 0.3]
     units["forget_saturation_right"] = [0.1, 0.0, 0.6, 0.2]  # together 0.2, 0.9, 0.6, 0.5
     [text] = plots.saturation(units)["forget"].texts
-    assert text.get_text() == "2 of 4 units still\nrnn.l0 unit 1\nrnn.l0 unit 2"
+    assert text.get_text() == "2 of 4 units stand still\nrnn.l0 unit 1\nrnn.l0 unit 2"
 
 
 def test_units_of_a_snapshot_are_drawn_whichever_gates_they_have(readable):
@@ -78,3 +78,24 @@ def test_what_are_no_shares_of_gates_is_refused_in_words():
         plots.saturation(2 * shares())
     with pytest.raises(ValueError, match=r"with a number in them"):
         plots.saturation(shares() * np.nan)
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_how_many_units_lie_on_each_other_is_said(readable, dark):
+    units = shares(units=16, gates=("forget", "output"))
+    units["forget_saturation_left"] = [0.0] * 10 + [1.0] * 4 + [0.5, 0.4]
+    units["forget_saturation_right"] = [0.001] * 10 + [0.0] * 4 + [0.1, 0.4]
+    units["output_saturation_left"] = 0.0
+    units["output_saturation_right"] = 1.0
+    with plots.theme("dark" if dark else "light"):
+        panels = plots.saturation(units)
+        readable(panels["forget"].figure)
+    told = {gate: {text.get_text(): text.xy for text in ax.texts[:-1]} for gate, ax in panels.items()}
+    assert told == {"forget": {"10 units": (0, 0), "4 units": (1, 0)}, "output": {"16 units": (0, 1)}}
+
+
+def test_one_unit_stands():
+    units = shares(units=1, gates=("forget",)).assign(forget_saturation_left=1.0, forget_saturation_right=0.0)
+    panels = plots.saturation(units)
+    assert panels["forget"].texts[-1].get_text().startswith("1 of 1 unit stands still")
+    assert "1 unit" in panels["forget"].figure.get_suptitle().splitlines()[-1]

@@ -36,7 +36,7 @@ def test_decisions_five_bars_apart_are_drawn_until_the_next_worked_by_hand(walk,
     np.testing.assert_array_equal(image(panels), [wanted])
     assert panels["units"].images[0].get_clim() == (0, 1)
     title = panels["price"].get_title(loc="left")
-    assert title.startswith("Forget gate of 1 units, with AAPL")
+    assert title.startswith("Forget gate of 1 unit, with AAPL")
     assert "every 2 bars, drawn until the next" in " ".join(title.split())
     readable(panels["price"].figure)
 
@@ -81,6 +81,8 @@ def test_made_up_prices_are_named_and_given_axes_divided(walk):
 
 def test_what_does_not_fit_is_refused_in_words(walk):
     prices = walk(10)
+    with pytest.raises(ValueError, match=r"Got None: a GRU has no cell\. Draw layer\.hidden\[0\]"):
+        plots.units_over_time(None, prices.index, prices)
     with pytest.raises(
         ValueError, match=r"one row for each of the 10 dates\. Got \(9, 2\).*layer\.cell\[0\]"
     ):

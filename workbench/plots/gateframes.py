@@ -55,10 +55,13 @@ def gate_animation(
 
     Raises
     ------
+    TypeError
+        If frames are no sequence, or one is no single layer.
     ValueError
         If there is no frame, frames are of different shapes or hold more than 8 million numbers, or labels or
         dates don't match them.
     """
+    _check_many(frames)
     shown, last = [], None
     for last in frames:
         shown.append(panels_of(last, panels, window))
@@ -73,6 +76,14 @@ def gate_animation(
     drawn = gates(last, final, window, panels, provenance)
     facts = {"kind": "cells", **_scene(shown), "bars": bars, "starts": starts}
     return Animation(title, tuple(names), facts, still_of(next(iter(drawn.values()))))
+
+
+def _check_many(frames: object) -> None:
+    if not isinstance(frames, Iterable):
+        raise TypeError(
+            f"frames must be a sequence, one layer a frame. Got one {type(frames).__name__}: give the same "
+            "layer of each epoch or date, [states.layers[-1] for states in …]."
+        )
 
 
 def _scene(shown: Sequence[Sequence[Panel]]) -> dict[str, Any]:

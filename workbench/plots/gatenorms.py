@@ -46,9 +46,12 @@ def gate_norms(
 
     Raises
     ------
+    TypeError
+        If it is no table.
     ValueError
         If the frame isn't such, or no recurrent layer's norm is known.
     """
+    _check_table(weights)
     norms, broken = _by_layer(weights)
     layers = list(norms.columns.unique(0))
     panels = dict(zip(layers, stack(ax, [1.0] * len(layers), (9.0, 1.6 + 1.7 * len(layers))), strict=True))
@@ -73,6 +76,14 @@ def gate_norms(
     titled(top, "Gradient norms by gate", f"{len(norms)} epoch{'s' * (len(norms) > 1)}", said,
            provenance=provenance or provenance_of(weights), share=0.55)  # fmt: skip
     return panels
+
+
+def _check_table(weights: object) -> None:
+    if not isinstance(weights, pd.DataFrame):
+        raise TypeError(
+            "weights must be a table by (epoch, parameter, gate). "
+            f"Got {type(weights).__name__}: of a monitor give monitor.log.weights, of a log log.weights."
+        )
 
 
 def _by_layer(weights: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from workbench.plots.barticks import label_bars
 from workbench.plots.layerpanels import STATES, Gates, Panel, bounds, panels_of, told, unit_of
@@ -45,10 +45,13 @@ def gates(
     Returns
     -------
     dict of Axes
-        By the panels' names. Cells are blank where no window has a step, or a value is not finite.
+        By the panels' names. Cells are blank where no window has a step, or a value is not finite; a panel
+        of such cells alone says so.
 
     Raises
     ------
+    TypeError
+        If it is no single layer.
     ValueError
         If there is no such window or panel, or dates don't match the bars.
 
@@ -88,11 +91,14 @@ def draw_units(ax: Axes, name: str, values: np.ndarray) -> None:
     scale = Normalize(*bounds(name, values))
     heatmap(ax, np.ma.masked_invalid(values), unit_of(name), signed=name in STATES, scale=scale)
     label_units(ax, len(values))
+    if not np.isfinite(values).any():
+        ax.text(0.5, 0.5, "no finite value", transform=ax.transAxes, ha="center", va="center")
 
 
 def label_units(ax: Axes, count: int) -> None:
     """Count units down the y axis from 0."""
-    ax.yaxis.set_major_locator(MaxNLocator(min(8, max(1, count - 1)), integer=True))
+    several = MaxNLocator(min(8, count - 1), integer=True) if count > 1 else FixedLocator([0])
+    ax.yaxis.set_major_locator(several)
     ax.set_ylim(count - 0.5, -0.5)
     ax.set_ylabel("Unit")
 

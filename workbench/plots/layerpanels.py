@@ -111,6 +111,24 @@ def bounds(name: str, values: np.ndarray) -> tuple[float, float]:
     return -(most or 1.0), most or 1.0
 
 
+def check_one_layer(layer: object) -> None:
+    """Refuse what is no single layer, and say where one is."""
+    if isinstance(layer, Gates):
+        return
+    inside = [str(each.name) for each in getattr(layer, "layers", ()) if isinstance(each, Gates)]
+    hint = f"states.layers[-1] or states[{inside[0]!r}]" if inside else "gate_states(model, x).layers[-1]"
+    raise TypeError(f"layer must be one recurrent layer. Got {type(layer).__name__}: give {hint}.")
+
+
+def counted(count: int, name: str = "unit") -> str:
+    """Return so many of something.
+
+    >>> counted(1), counted(16)
+    ('1 unit', '16 units')
+    """
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
 def panels_of(layer: Gates, names: Sequence[str] | None = None, window: int | None = None) -> list[Panel]:
     """Return what is drawn of a layer: the values of one window, or their mean over all.
 
@@ -126,9 +144,12 @@ def panels_of(layer: Gates, names: Sequence[str] | None = None, window: int | No
 
     Raises
     ------
+    TypeError
+        If it is no single layer.
     ValueError
         If there is no such panel or window, or arrays don't match the mask.
     """
+    check_one_layer(layer)
     mask = np.asarray(array(layer.mask), bool)
     if mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"mask must be (batch, time), each at least 1. Got {mask.shape} of {layer.name!r}.")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from workbench.plots.layerpanels import counted
 from workbench.plots.panels import bars, stack
 from workbench.plots.style import DISTINCT, array, palette, provenance_of, titled
 
@@ -69,9 +70,11 @@ def memory(
     stacked[-1].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     stacked[-1].set_xlabel("Lag [bars before the decision]")
     beyond = int((lengths > count - 0.5).sum())
-    told = f"{beyond} of {len(lengths)} units remember beyond the {count} bars" * (beyond > 0)
-    head = f"Memory: the median unit's is {lengths.median():.3g} bars"
-    told = told or f"{len(lengths)} units"
+    verb = "remembers" if beyond == 1 else "remember"
+    told = f"{beyond} of {counted(len(lengths))} {verb} beyond the {counted(count, 'bar')}" * (beyond > 0)
+    median = f"{lengths.median():.3g}"
+    head = f"Memory: the median unit's is {median} bar{'s' * (median != '1')}"
+    told = told or counted(len(lengths))
     titled(stacked[0], head, told, provenance=provenance or provenance_of(units), share=0.75)
     return panels
 

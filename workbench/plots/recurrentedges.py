@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.plots.layerpanels import ORDER, Gates
+from workbench.plots.layerpanels import ORDER, Gates, check_one_layer
 from workbench.plots.style import array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Edges:
     """The strongest recurrent terms of one gate, bar by bar of one window.
 
@@ -45,6 +45,17 @@ class Edges:
     openings: np.ndarray
     reverse: bool
 
+    @property
+    def head(self) -> str:
+        """How many edges there are of a bar."""
+        kept = self.size.shape[1]
+        return "the strongest edge a bar" if kept == 1 else f"the {kept} strongest edges a bar"
+
+    def __repr__(self) -> str:
+        bars = f"{len(self.bars)} bar{'s' * (len(self.bars) != 1)}"
+        share = f"{100 * self.covered.mean():.0f} % of all terms' size"
+        return f"Edges(layer={self.layer!r}, gate={self.gate!r}: {bars}, {self.head}, {share})"
+
 
 def recurrent_edges(
     layer: Gates, weight: Any, gate: str, window: int = 0, top: int = 30, initial: Any = None
@@ -72,9 +83,12 @@ def recurrent_edges(
 
     Raises
     ------
+    TypeError
+        If it is no single layer.
     ValueError
         If gate, window or shapes don't match the layer, or a term is not finite.
     """
+    check_one_layer(layer)
     rows, at = _rows(layer, weight, gate), _steps(layer, window)
     states = _before(layer, array(layer.hidden)[window][at], initial)  # (S, H)
     openings = array(layer.gates[gate])[window][at]  # (S, U)

@@ -20,8 +20,8 @@ from workbench.plots.recurrentedges import Edges
 from workbench.plots.style import MAGNITUDE, palette, titled, worded
 
 _NOTE = (
-    "Lines are the {count} largest terms of each bar: blue adds to the gate's sum, vermilion takes from it; "
-    "width grows with size, on one scale for all bars."
+    "Drawn: {which}, on average {share:.0f} % of all terms' size; blue adds to the gate's sum, vermilion "
+    "takes from it; width grows with size, on one scale for all bars."
 )
 _BEND = np.linspace(0, 1, 17)
 
@@ -120,7 +120,7 @@ def recurrent_animation(
         "edges": edges.size.shape[1],
         "largest": _largest(edges),
         "tables": tables(),
-        "note": _NOTE.format(count=edges.size.shape[1]),
+        "note": _NOTE.format(which=edges.head, share=100 * edges.covered.mean()),
         "buffers": {
             "source": packed(edges.source.astype(np.uint16)),
             "target": packed(edges.target.astype(np.uint16)),
@@ -163,7 +163,7 @@ def _largest(edges: Edges) -> float:
 
 def _told(edges: Edges) -> tuple[str, str]:
     head = f"What units tell the {heading(edges.gate).lower()} of {edges.layer} ({edges.kind.upper()})"
-    return head, f"the {edges.size.shape[1]} strongest edges a bar"
+    return head, edges.head
 
 
 def _facts(edges: Edges, shown: list[int]) -> tuple[str, ...]:

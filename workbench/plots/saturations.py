@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from workbench.plots.layerpanels import heading
+from workbench.plots.layerpanels import counted, heading
 from workbench.plots.style import DISTINCT, palette, provenance_of, worded
 
 _LEFT, _RIGHT = "_saturation_left", "_saturation_right"
 _MARKERS = "os^DvP"
 _NAMED = 3  # units a gate that are called by their number
+_PLACES = 50  # along an axis; units in the same one cannot be told apart
 _MUCH = 0.5  # share of steps from which they are
 
 
@@ -21,7 +22,7 @@ def saturation(units: pd.DataFrame, provenance: Mapping[str, Any] | None = None)
 
     A unit at (0, 0) moves in between; one at (1, 0) is always shut, one at (0, 1) always open. None can lie
     beyond the diagonal between these two; there it says how many are shut or open for more than half of the
-    steps, and which three are most.
+    steps, and which three are most. Where many units lie on each other, a text says how many.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def saturation(units: pd.DataFrame, provenance: Mapping[str, Any] | None = None)
         figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(layers)), fontsize="small")
     only = f"of {layers[0]}" if len(layers) == 1 else f"of {len(layers)} layers"
     head = worded(
-        figure.get_figwidth() - 0.4, f"How often gates {only} stand shut or open", f"{len(units)} units",
+        figure.get_figwidth() - 0.4, f"How often gates {only} stand shut or open", counted(len(units)),
         provenance=provenance or provenance_of(units),
     )  # fmt: skip
     figure.suptitle(head, x=0.01, ha="left", fontsize="medium")
@@ -104,11 +105,30 @@ def _draw(ax: Axes, shares: pd.DataFrame) -> None:
             frame["left"], frame["right"], s=26, color=colour, marker=marker, alpha=0.65, linewidths=0,
             label=str(layer),
         )  # fmt: skip
+    for (left, right), count in _crowded(shares):
+        side, up = (1 if left < 0.5 else -1), (1 if right < 0.9 else -1)
+        ax.annotate(
+            counted(count), (left, right), xytext=(6 * side, 6 * up), textcoords="offset points",
+            ha="left" if side > 0 else "right", va="bottom" if up > 0 else "top", fontsize="x-small",
+        )  # fmt: skip
     ax.text(0.97, 0.97, _words(shares), transform=ax.transAxes, ha="right", va="top", fontsize="x-small",
             parse_math=False)  # fmt: skip
     ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     ax.set_xticks(np.linspace(0, 1, 3))
     ax.set_yticks(np.linspace(0, 1, 3))
+
+
+def _crowded(shares: pd.DataFrame) -> list[tuple[tuple[float, float], int]]:
+    """Return the places, far from each other, at which many units lie, and how many."""
+    rounded = np.round(shares.to_numpy() * _PLACES) / _PLACES
+    places, counts = np.unique(rounded, axis=0, return_counts=True)
+    found: list[tuple[tuple[float, float], int]] = []
+    for at in np.argsort(-counts, kind="stable").tolist():
+        left, right = float(places[at, 0]), float(places[at, 1])
+        apart = all(abs(left - x) > 0.5 or abs(right - y) > 0.15 for (x, y), _ in found)
+        if counts[at] >= max(3, len(shares) / 8) and apart:
+            found.append(((left, right), int(counts[at])))
+    return found
 
 
 def _words(shares: pd.DataFrame) -> str:
@@ -117,4 +137,5 @@ def _words(shares: pd.DataFrame) -> str:
     order = np.argsort(-still, kind="stable")
     most = [f"{layer} unit {unit}" for layer, unit in shares.index[order[:_NAMED]]]
     count = int((still > _MUCH).sum())
-    return "\n".join([f"{count} of {len(still)} units still", *most[:count]])
+    verb = "stands" if count == 1 else "stand"
+    return "\n".join([f"{count} of {counted(len(still))} {verb} still", *most[:count]])

@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 from workbench.plots.barticks import label_bars
 from workbench.plots.candles import check_one_asset, dates_of, draw_prices, span
 from workbench.plots.gatepanels import draw_units
-from workbench.plots.layerpanels import heading
+from workbench.plots.layerpanels import counted, heading
 from workbench.plots.panels import stack
 from workbench.plots.style import array, named, provenance_of, titled
 
 
 def units_over_time(
-    values: ArrayLike,
+    values: ArrayLike | None,
     dates: pd.DatetimeIndex,
     prices: pd.DataFrame,
     name: str = "cell",
@@ -26,7 +26,7 @@ def units_over_time(
     ----------
     values
         (time, unit): over the bars of one window, `layer.cell[0]`, or at the end of one window after another,
-        `layer.cell[:, -1]`.
+        `layer.cell[:, -1]`. None, the cell of a GRU, is refused.
     dates
         Of the values: the window's bars, or the windows' decisions.
     prices
@@ -48,6 +48,10 @@ def units_over_time(
         If values and dates don't match, or prices lack a date.
     """
     check_one_asset(prices)
+    if values is None:
+        raise ValueError(
+            "values must be (time, unit). Got None: a GRU has no cell. Draw layer.hidden[0], name='hidden'."
+        )
     units = array(values)
     if units.ndim != 2 or 0 in units.shape or len(units) != len(dates):
         raise ValueError(
@@ -65,7 +69,7 @@ def units_over_time(
     label_bars(panel.xaxis, dates_of(shown), count)
     provenance = provenance_of(prices)
     ticker = named(provenance.get("ticker", "prices"))
-    head = f"{heading(name)} of {units.shape[1]} units, with {ticker}"
+    head = f"{heading(name)} of {counted(units.shape[1])}, with {ticker}"
     held = f"every {apart} bars, drawn until the next" if apart > 1 else ""
     titled(price, head, span(shown), held, provenance=provenance)
     return {"price": price, "units": panel}

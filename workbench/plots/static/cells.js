@@ -25,7 +25,7 @@ class Cells {
       tabindex: "0",
       role: "application",
       "aria-roledescription": "heatmap",
-      "aria-label": `${panel.head}: ${panel.rows} units by ${panel.columns} bars. Arrow keys read a cell.`,
+      "aria-label": `${panel.head}: ${many(panel.rows, "unit")} by ${many(panel.columns, "bar")}. Arrow keys read a cell.`,
     });
     canvas.style.height = `${Math.max(200, Math.min(420, 60 + 1.3 * panel.rows))}px`;
     host.append(make("div", { class: "panel" }, make("div", { class: "head" }, panel.head), canvas));
@@ -102,7 +102,8 @@ class Cells {
     }
     ctx.textBaseline = "top";
     const room = Math.max(1, Math.floor(box.width / (this.facts.bars ? 96 : 56)));
-    for (const column of spread(columns, room)) {
+    const places = this.facts.bars ? spread(columns, room) : rounded(columns, room);
+    for (const column of places) {
       const x = box.x + ((column + 0.5) * box.width) / columns;
       ctx.textAlign = columns > 1 && column === 0 ? "left" : columns > 1 && column === columns - 1 ? "right" : "center";
       this.bar(frame, column).split(" ").forEach((line, i) => ctx.fillText(line, x, box.y + box.height + 5 + 13 * i));
@@ -143,6 +144,16 @@ function spread(count, room) {
   if (count === 1) return [0];
   const gaps = Math.max(1, Math.min(count - 1, room - 1));
   return Array.from({ length: gaps + 1 }, (_, i) => Math.round((i * (count - 1)) / gaps));
+}
+
+/** Places at round distances from the last of `count`, the last among them. */
+function rounded(count, room) {
+  const step = niceStep(count, room);
+  return Array.from({ length: Math.ceil(count / step) }, (_, i) => count - 1 - i * step).reverse();
+}
+
+function many(count, name) {
+  return `${count} ${name}${count === 1 ? "" : "s"}`;
 }
 
 function drawColourBar(ctx, box, { low, step }, table, theme) {
