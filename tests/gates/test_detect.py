@@ -176,6 +176,7 @@ def other_layer(snapshot: Snapshot) -> Snapshot:
         (other_layer(made_snapshot(0)), r"it lacks lstm.l0/0, lstm.l0/1, .* and 3 more; it has rnn.l0/0"),
         (replace(made_snapshot(0), inputs=made_snapshot(0).inputs.iloc[::-1]), "stand in another order"),
         (replace(made_snapshot(0), progress=np.nan), "calibrated on trainings whose length is known"),
+        (replace(made_snapshot(0), progress=np.nan), r"begin\(model, optimizer, Course\(epochs=…\)\)"),
     ],
 )
 def test_a_snapshot_of_another_model_is_refused(rules: CalibratedDetector, snapshot: Snapshot, said: str):
@@ -196,6 +197,32 @@ def test_only_what_is_alike_and_healthy_can_be_calibrated_with():
         ValueError, match=r"must be finite\. That of epoch 1: lstm.l0 unit 1: hidden_mean is nan"
     ):
         RobustRules().calibrate([ill, *HEALTHY])
+
+
+def test_few_healthy_runs_are_warned_of_but_not_of_a_model_in_use():
+    with pytest.warns(UserWarning, match=r"on 7 healthy runs\..* 17 to 24 % .* take 8 or more"):
+        RobustRules().calibrate(made_runs(range(7)))
+    in_use = [replace(snapshot, progress=np.nan) for snapshot in made_runs(range(5))]
+    assert "of 5 runs" in repr(RobustRules().calibrate(in_use))
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        np.arange(48)[::-1],
+        np.arange(48).reshape(8, 6).T.ravel(),  # epoch after epoch
+        np.random.default_rng(0).permutation(48),
+        np.r_[0, 1, 3, 2, 4:48],
+    ],
+)
+def test_healthy_snapshots_that_are_not_run_after_run_are_refused(order: np.ndarray):
+    with pytest.raises(ValueError, match=r"not in order: .* no epoch is there more than 8 times"):
+        RobustRules().calibrate([HEALTHY[i] for i in order])
+
+
+def test_runs_of_which_a_budget_left_out_epochs_are_told_apart():
+    some = [snapshot for i, snapshot in enumerate(HEALTHY) if i % 6 == 0 or i % 5]
+    assert "of 8 runs" in repr(RobustRules().calibrate(some))
 
 
 def test_a_model_in_use_has_no_phases():
@@ -309,6 +336,6 @@ def test_an_option_that_cannot_work_is_refused(make: Callable[[], object], said:
 
 def test_it_says_what_it_knows(rules: CalibratedDetector):
     assert repr(RobustRules()) == "RobustRules(not calibrated)"
-    assert repr(rules) == f"RobustRules(48 healthy snapshots, limit {rules.limit:.3g})"
+    assert repr(rules) == f"RobustRules(48 healthy snapshots of 8 runs, limit {rules.limit:.3g})"
     with pytest.raises(ValueError, match="knows nothing that a file could keep"):
         FiniteCheck().save("nowhere")

@@ -91,7 +91,9 @@ def test_a_weight_that_is_nan_is_found_before_a_loss_is_and_before_anything_is_r
 ):
     model = build_model("lstm", parts[0], seed=50, hidden_size=UNITS, n_layers=1)
     monitor = GateMonitor(parts[1], every=1, detector=rules)
-    monitor.begin(model, torch.optim.SGD(model.parameters()), course)
+    optimizer = torch.optim.SGD(model.parameters())
+    monitor.begin(model, optimizer, course)
+    optimizer.step()
     with torch.no_grad():
         model.get_submodule("lstm").get_parameter("weight_hh_l0")[0, 0] = torch.nan
     snapshot = monitor.end_epoch()

@@ -19,7 +19,7 @@ from workbench.gates.detect import (
 )
 from workbench.gates.snapshots import Snapshot
 
-HEALTHY = made_runs(range(5))
+HEALTHY = made_runs(range(8))
 FOREST = IsolationForestDetector(trees=10)
 
 

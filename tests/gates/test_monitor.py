@@ -9,7 +9,9 @@ from torch import nn
 from trainings import OPTIONS, At, model_of, parts_of, plain, watched, windows_of
 
 from workbench.gates import log as log_module
+from workbench.gates.detect import RobustRules
 from workbench.gates.findings import Finding
+from workbench.gates.given import check_alerts, check_detector, check_windows_given, checked_every
 from workbench.gates.log import GateLog
 from workbench.gates.monitor import GateMonitor
 from workbench.gates.states import GATES
@@ -202,6 +204,7 @@ def test_a_loss_that_is_no_number_is_looked_into(tmp_path):
     assert any("not_finite" in key for key in told.rounds[1][1])
     assert monitor.errors == []
     assert "ended by FloatingPointError: The loss became nan" in repr(monitor)
+    assert ".," not in repr(monitor)
     assert not monitor.watching
     assert not monitor.log.over
     states = GateLog.open(tmp_path).states(2)
@@ -230,6 +233,75 @@ def test_a_probe_that_does_not_suit_the_model_is_refused_before_training():
         GateMonitor(parts[1], every=0)
     with pytest.raises(ValueError, match="budget is the share"):
         GateMonitor(parts[1], budget=0.0)
+
+
+class Foreign(nn.Module):
+    """A model that does not say what it was built for."""
+
+    def __init__(self, features, outputs=3):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(features, 4, batch_first=True), nn.Linear(4, outputs)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+def test_a_probe_that_a_model_without_a_spec_cannot_read_is_refused_before_training():
+    parts, model = parts_of(), Foreign(5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor = GateMonitor(parts[1], every=1)
+    with pytest.raises(ValueError, match=r"probe does not suit this Foreign: .* 3 features .*RuntimeError"):
+        monitor.begin(model, optimizer)
+    with pytest.raises(ValueError, match="probe does not suit"):
+        fit(model, *parts, callbacks=[monitor], **OPTIONS)
+    assert not monitor.watching
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    parts = parts_of()
+    other = torch.optim.SGD(model_of(parts).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"None of this SGD's parameters is one of this Foreign's"):
+        GateMonitor(parts[1]).begin(Foreign(3), other)
+
+
+def test_epochs_without_a_step_are_warned_of_once():
+    parts, model = parts_of(), Foreign(3)
+    monitor = GateMonitor(parts[1], every=1)
+    monitor.begin(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.warns(UserWarning, match="No step of the optimiser was seen") as warned:
+        monitor.end_epoch()
+    monitor.end_epoch()
+    assert len(warned) == 1
+    monitor.end()
+
+
+@pytest.mark.parametrize(
+    ("check", "given", "error", "said"),
+    [
+        (check_windows_given, torch.zeros(2, 6, 3), TypeError, r"must be Windows, .* got Tensor"),
+        (check_detector, object(), TypeError, r"must have check\(snapshot\).* got object"),
+        (check_detector, RobustRules, TypeError, "got the class RobustRules itself"),
+        (check_detector, RobustRules(), ValueError, r"knows no healthy snapshot yet: call calibrate"),
+        (check_alerts, print, TypeError, r"must have observe\(findings, epoch\)"),
+        (checked_every, 2.0, TypeError, "whole number of steps"),
+        (checked_every, True, TypeError, "whole number of steps"),
+        (checked_every, "2", TypeError, "whole number of steps"),
+    ],
+)
+def test_what_a_monitor_cannot_work_with_is_refused(check, given, error, said):
+    with pytest.raises(error, match=said):
+        check(given)
+
+
+def test_a_monitor_refuses_before_training_what_it_cannot_work_with():
+    valid = parts_of()[1]
+    with pytest.raises(ValueError, match="knows no healthy snapshot yet"):
+        GateMonitor(valid, detector=RobustRules())
+    for wrong in ({"detector": RobustRules}, {"every": True}):
+        with pytest.raises(TypeError, match=r"must have check|whole number"):
+            GateMonitor(valid, **wrong)
+    assert checked_every(np.int64(3)) == 3
 
 
 def test_the_folder_of_another_training_is_refused_and_the_same_one_is_begun_anew(tmp_path):
@@ -308,7 +380,9 @@ def test_figures_may_be_numbers_of_any_kind():
     parts = parts_of()
     model = model_of(parts)
     monitor = GateMonitor(parts[1], every=1)
-    monitor.begin(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor.begin(model, optimizer)
+    optimizer.step()
     monitor.end_epoch({"train_loss": torch.tensor(0.5), "valid_loss": np.float32(0.25), "steps": 3})
     monitor.end()
     assert monitor.errors == []

@@ -3,6 +3,7 @@ import pytest
 from skorch.callbacks import Callback
 from trainings import OPTIONS, At, model_of, parts_of
 
+from workbench.gates.detect import FiniteCheck
 from workbench.gates.monitor import GateMonitor
 from workbench.gates.weights import StepWatch
 from workbench.training.fitting import fit
@@ -52,8 +53,9 @@ def test_epochs_are_left_out_so_that_the_budget_holds_and_it_is_told():
     record = monitor.record
     assert -(-len(parts[0]) // 16) == 5
     taken = record.index[record["taken"]].tolist()
-    # after n epochs of 0.1 s, k looks may have cost 0.1 · 0.1 n: the k-th comes at epoch 5 k, but the first
-    assert taken == [1, 10, 15, 20]
+    # after n epochs of 0.1 s, k looks may have cost 0.9 · 0.1 · 0.1 n, a tenth being held back: the k-th, but
+    # the first, comes at the next epoch after 5.56 k
+    assert taken == [1, 12, 17, 23]
     assert set(record.loc[~record["taken"], "why"]) == {"over budget"}
     assert monitor.overhead == pytest.approx(4 * 0.05 / 2.3)
     assert monitor.overhead <= 0.1
@@ -71,10 +73,30 @@ def test_a_training_shorter_than_its_budget_is_looked_at_once():
         with monitor.budget.spending("steps"):
             clock.now += 5.0
 
-    fit(model_of(parts), *parts, callbacks=[Steps(clock), At(1, spend), monitor], **OPTIONS)
+    with pytest.warns(UserWarning, match=r"looked at 1 of 3 epochs.* `fire_after` looks.* every=1, or"):
+        fit(model_of(parts), *parts, callbacks=[Steps(clock), At(1, spend), monitor], **OPTIONS)
     assert list(monitor.record["taken"]) == [True, False, False]
     assert monitor.overhead > 1
     assert "1 looked at" in repr(monitor)
+
+
+@pytest.mark.parametrize("watch", [{}, {"detector": FiniteCheck()}])
+def test_a_budget_that_leaves_epochs_out_is_no_matter_where_nobody_is_to_be_told(watch):
+    parts = parts_of()
+    monitor = GateMonitor(parts[1], budget=1e-9, **watch)
+    fit(model_of(parts), *parts, callbacks=[monitor], **OPTIONS)
+    assert len(monitor.snapshots) == 1
+
+
+def test_alerts_that_a_budget_gives_one_look_are_warned_of():
+    class Told:
+        def observe(self, readings, epoch=None):
+            pass
+
+    parts = parts_of()
+    monitor = GateMonitor(parts[1], budget=1e-9, alerts=Told())
+    with pytest.warns(UserWarning, match="looked at 1 of 3 epochs"):
+        fit(model_of(parts), *parts, callbacks=[monitor], **OPTIONS)
 
 
 def test_steps_are_measured_as_far_as_a_quarter_of_the_budget_goes(monkeypatch):

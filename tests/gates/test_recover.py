@@ -1,6 +1,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +10,9 @@ from recurrent_cases import KINDS, STACKS, Several, configurations, layers, made
 from torch import nn
 
 from workbench.gates.calls import RecurrentCall
+from workbench.gates.daily import check_dated
 from workbench.gates.directions import Direction
-from workbench.gates.passes import recurrent_layers
+from workbench.gates.passes import check_readable, recurrent_layers
 from workbench.gates.recover import gate_states
 from workbench.models.recurrent import LSTMModel
 from workbench.models.sfm import SFM
@@ -305,8 +307,22 @@ def test_a_model_without_recurrent_layers_says_what_it_has():
         gate_states(SFM(3), torch.zeros(1, 2, 3))
     with pytest.raises(ValueError, match=r"LSTMCell at '0', .*use nn.LSTM or nn.GRU there"):
         gate_states(nn.Sequential(nn.LSTMCell(2, 2), nn.RNN(2, 2)), torch.zeros(1, 2))
-    with pytest.raises(ValueError, match=r"Linear has no nn.LSTM or nn.GRU"):
+    with pytest.raises(ValueError, match=r"Linear has no nn.LSTM or nn.GRU.* single module, with none"):
         gate_states(nn.Linear(2, 2), torch.zeros(1, 2))
+
+
+def test_what_is_no_tensor_is_refused_in_words():
+    with pytest.raises(TypeError, match=r"x must be a tensor.* got ndarray\. .*day\.x"):
+        check_readable(np.zeros((1, 4, 2), np.float32))
+    with pytest.raises(TypeError, match=r"must be Windows.* got Tensor\. .*gate_states"):
+        check_dated(torch.zeros(1, 4, 2))
+
+
+def test_states_say_what_they_hold_and_no_numbers():
+    states = gate_states(nn.LSTM(2, 3, batch_first=True), torch.zeros(5, 4, 2))
+    layer = "LayerGates(l0: lstm, input, forget, candidate, output; 5 sequences × 4 steps × 3 units)"
+    assert repr(states["l0"]) == layer
+    assert repr(states).startswith(f"GateStates({layer}; error ")
 
 
 def test_scripted_layers_are_hidden_and_it_says_so():

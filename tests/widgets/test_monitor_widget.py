@@ -11,6 +11,7 @@ import traitlets
 from made_gates import Loop, Scripted, finding_of
 
 import workbench.widgets.monitor as module
+from workbench.gates.course import Course
 from workbench.gates.log import GateLog
 from workbench.gates.monitor import GateMonitor
 from workbench.models.registry import build_model
@@ -156,6 +157,7 @@ def test_epochs_that_were_not_looked_at_are_told_with_their_losses(windows, tmp_
     assert np.isnan(table["norm|lstm.l0|input"][1:]).all()
     assert shown(widget) == [1]
     assert "the gates were not looked at in 3 of 4 epochs" in widget.thinned
+    assert widget.findings_told == "Nothing was found wrong in the 1 of 4 epochs looked at."
     assert "of at most 1e-07 %" in widget.status
 
 
@@ -359,6 +361,15 @@ def test_the_log_of_a_finished_training_is_shown(monitor, windows, tmp_path):
     np.testing.assert_array_equal(curves(widget), curves(live))
     for mine, theirs in zip(widget._story.panels[3], live._story.panels[3], strict=True):
         assert (np.abs(mine.means.astype(int) - theirs.means.astype(int)) <= 1).all()
+
+
+def test_a_log_says_how_long_its_training_may_be(monitor, windows, tmp_path):
+    loop = Loop(monitor, windows)
+    monitor.begin(loop.model, loop.optimizer, Course(epochs=7))
+    for _ in range(3):
+        loop.epoch()
+    assert MonitorWidget(GateLog.open(tmp_path / "log")).status.startswith("Epoch 3 of at most 7 ·")
+    monitor.end()
 
 
 def test_the_log_of_a_training_that_goes_on_is_followed(monitor, windows, tmp_path, monkeypatch):

@@ -89,6 +89,8 @@ def test_a_finding_leads_to_its_layer_and_unit(where, units, layer, unit):
 
 def test_a_model_that_is_well_is_said_to_be():
     assert findings_line([], [1]) == "Nothing was found wrong."
+    assert findings_line([], [1], 7) == "Nothing was found wrong in the 1 of 7 epochs looked at."
+    assert findings_line([], [1, 2], 2) == "Nothing was found wrong."
     assert findings_line([], []) == "Nothing has been looked at yet."
     (entry,) = findings_told([finding_of(1)], [1, 2], [])
     assert findings_line([entry], [1, 2]) == "Nothing found wrong in epoch 2, 1 before."

@@ -80,9 +80,16 @@ class CalibratedDetector(ABC):
         Raises
         ------
         ValueError
-            Too few of them, of different models, some in training and some not, or one that is not finite.
+            Too few of them, not run after run, of different models, some in training and some not, or one
+            that is not finite.
+
+        Warns
+        -----
+        UserWarning
+            They are of fewer than 8 trainings.
         """
         known = Healthy.of(healthy, type(self).describe)
+        known.warn_of_few_runs()
         scores = np.concatenate([self._held_out(known, part) for part in known.folds()])
         self._know(known)
         self.limit = self._limit(scores)
@@ -150,10 +157,11 @@ class CalibratedDetector(ABC):
         return {"specificity": self.specificity, "most": self.most}
 
     def __repr__(self) -> str:
-        known = "not calibrated" if self._healthy is None else (
-            f"{len(self.healthy.snapshots)} healthy snapshots, limit {self.limit:.3g}"
-        )  # fmt: skip
-        return f"{type(self).__name__}({known})"
+        if self._healthy is None:
+            return f"{type(self).__name__}(not calibrated)"
+        known = self._healthy
+        told = f"{len(known.snapshots)} healthy snapshots of {known.count} runs, limit {self.limit:.3g}"
+        return f"{type(self).__name__}({told})"
 
     @abstractmethod
     def _scores(self, distances: Float[Array, "snapshot feature"]) -> Float[Array, " snapshot"]:

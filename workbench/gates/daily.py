@@ -1,5 +1,7 @@
 """How the gates stood on each decision date."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -43,9 +45,12 @@ def gates_by_date(
 
     Raises
     ------
+    TypeError
+        The windows are none.
     ValueError
         The model has no such layers, there is no window, or windows hold a NaN or don't match the model.
     """
+    check_dated(windows)
     check_windows(model, windows)
     check_finite(windows)
     if batch_size < 1 or len(windows) == 0:
@@ -60,6 +65,15 @@ def gates_by_date(
     )
     table.attrs["provenance"] = dict(windows.provenance)
     return table
+
+
+def check_dated(windows: Any) -> None:
+    """Raise TypeError unless they are windows, which know their dates."""
+    if not isinstance(windows, Windows):
+        raise TypeError(
+            f"windows must be Windows, whose decisions have dates, got {type(windows).__name__}. Of a tensor "
+            "gate_states(model, x) gives the gates at every step."
+        )
 
 
 def _of_batch(model: nn.Module, windows: Windows, start: int, size: int) -> pd.DataFrame:

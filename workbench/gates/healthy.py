@@ -1,5 +1,7 @@
 """What a model looked like while all was well, by phase of its training."""
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,7 @@ from workbench.gates.finite import TABLES, finite_findings
 from workbench.gates.snapshots import Snapshot
 
 FEWEST, FEWEST_RUNS = 20, 3  # healthy snapshots to calibrate with, and trainings they are of
+ENOUGH_RUNS = 8  # trainings below which a new one is often taken for a fault
 PHASE = 16  # healthy snapshots that one is compared with
 NORMAL = 1.482602218505602  # 1 / Φ⁻¹(3/4): makes the MAD of normal values their standard deviation
 MOST_SAID = 5
@@ -114,6 +117,22 @@ class Healthy:
         """Number of the run of each snapshot: one begins where the epoch does not rise."""
         return _runs(self.snapshots)
 
+    @property
+    def count(self) -> int:
+        """How many runs they are of."""
+        return int(self.runs[-1]) + 1
+
+    def warn_of_few_runs(self) -> None:
+        """Warn where they are of so few trainings that healthy ones will often seem faulty."""
+        if self.count < ENOUGH_RUNS and not np.isnan(self.progress).any():
+            warnings.warn(
+                f"This detector is calibrated on {self.count} healthy runs. After 3 to 6, detectors took "
+                "17 to 24 % of healthy runs for faults, after 8 to 12 a tenth, after 24 none "
+                f"(benchmarks/gate_faults.py): take {ENOUGH_RUNS} or more.",
+                UserWarning,
+                stacklevel=3,
+            )
+
     @cached_property
     def always(self) -> dict[str, Bool[Array, "row signal"]]:
         """By table, the cells that are numbers in every snapshot."""
@@ -164,7 +183,8 @@ def check_like(first: Snapshot, snapshot: Snapshot) -> None:
         mine, its = (kinds[int(np.isnan(s.progress))] for s in (first, snapshot))
         raise ValueError(
             f"This detector was calibrated on {mine} (progress {first.progress}), and the snapshot is of "
-            f"{its} (progress {snapshot.progress}): calibrate one on such."
+            f"{its} (progress {snapshot.progress}): calibrate one on such; or, in a loop of your own, "
+            "say how long training is by begin(model, optimizer, Course(epochs=…))."
         )
     for table in TABLES:
         if table == "lags":
@@ -188,8 +208,10 @@ def _check(snapshots: Sequence[Snapshot]) -> None:
         raise ValueError(
             f"{in_use} of {len(snapshots)} snapshots have no progress, being of a model in use or of a "
             "training of unknown length, and the others have: they differ by nature. Calibrate one detector "
-            "for each."
+            "for each, or say how long a training is by begin(model, optimizer, Course(epochs=…))."
         )
+    if not in_use:
+        _check_order(snapshots, runs)
     for snapshot in snapshots:
         check_like(snapshots[0], snapshot)
         wrong = finite_findings(snapshot)
@@ -197,6 +219,21 @@ def _check(snapshots: Sequence[Snapshot]) -> None:
             raise ValueError(
                 f"A healthy snapshot must be finite. That of epoch {snapshot.epoch}: {wrong[0]}."
             )
+
+
+def _check_order(snapshots: Sequence[Snapshot], runs: int) -> None:
+    """Refuse snapshots that stand in another order than run after run.
+
+    Of a training that a monitor watched the first epoch is always there, and none twice; so there are no more
+    runs than snapshots of one epoch.
+    """
+    most = max(Counter(each.epoch for each in snapshots).values())
+    if runs > most:
+        raise ValueError(
+            f"The snapshots are not in order: read as runs, each with rising epochs, they are {runs} runs, "
+            f"but no epoch is there more than {most} times. Hand over run after run, each in the order of "
+            "its epochs: [seen for monitor in monitors for seen in monitor.snapshots]."
+        )
 
 
 def _runs(snapshots: Sequence[Snapshot]) -> Int[Array, " snapshot"]:

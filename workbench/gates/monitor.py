@@ -18,6 +18,7 @@ from workbench.gates.course import Course
 from workbench.gates.detect import FiniteCheck
 from workbench.gates.failures import Failures
 from workbench.gates.findings import Finding
+from workbench.gates.given import check_alerts, check_detector, check_windows_given, checked_every
 from workbench.gates.hooks import TrainingHooks
 from workbench.gates.listeners import Alerter, Checker, Listener
 from workbench.gates.log import GateLog, record_frame
@@ -46,7 +47,8 @@ class GateMonitor(TrainingHooks):
         What watching may cost, as a share of the time that training takes by itself. The costs are measured,
         and steps and epochs are left out so that they stay below it. The first step and the first epoch are
         always looked at: in a training so short that this alone is more than the budget, `overhead` stays
-        above it and there is no second look. Some microseconds a step remain in any case. `record` says which
+        above it and there is no second look. Where a detector or alerts saw fewer than three epochs for it,
+        a UserWarning says so at the end. Some microseconds a step remain in any case. `record` says which
         epochs were left out, and what watching had cost by each.
     every
         Measure one step in so many and look after every epoch, whatever that costs. None keeps to the budget.
@@ -87,12 +89,13 @@ class GateMonitor(TrainingHooks):
         detector: Checker | None = None,
         alerts: Alerter | None = None,
     ):
-        if every is not None and every < 1:
-            raise ValueError(f"every is a number of steps, at least 1, or None; got {every}.")
+        check_windows_given(probe)
+        check_detector(detector)
+        check_alerts(alerts)
         self.probe = probe
         self.folder = None if folder is None else Path(folder)
         self.budget = Budget(budget)
-        self.every = every
+        self.every = checked_every(every)
         self.detector: Checker = FiniteCheck() if detector is None else detector
         self.alerts = alerts
         self.listeners: list[Listener] = []
@@ -166,7 +169,7 @@ class GateMonitor(TrainingHooks):
         seen, failed = len(self.snapshots), len(self.errors)
         length = "" if self.epochs is None else f" of at most {self.epochs}"
         broken = self._watch.broken
-        state = "goes on" if self.watching else f"ended by {broken}" if broken else "is over"
+        state = "goes on" if self.watching else f"ended by {broken.rstrip('.')}" if broken else "is over"
         wrong = f" {failed} errors: see monitor.errors." if failed else ""
         kept = "no budget kept" if self.every is not None else f"budget {self.budget.share:.1%}"
         return (
@@ -188,8 +191,8 @@ class GateMonitor(TrainingHooks):
         Raises
         ------
         ValueError
-            The model has no recurrent layers, the probe does not suit it, or the folder holds the log of
-            another training.
+            The model has no recurrent layers, the optimiser none of its weights, the probe does not suit it,
+            or the folder holds the log of another training.
         """
         if self._watch is not None:
             self._watch.stop()  # one that an error ended had nobody to say so

@@ -41,8 +41,12 @@ def _instead(model: nn.Module) -> str:
         told = ", ".join(f"{kind} at {path or 'its top'!r}" for kind, path in cells.items())
         return f"It holds {told}, whose steps cannot be recovered; use nn.LSTM or nn.GRU there."
     kinds = dict.fromkeys(type(m).__name__ for m in model.modules() if m is not model)
+    if not kinds:
+        return (
+            "It is a single module, with none inside it; give the model whose layers are nn.LSTM or nn.GRU."
+        )
     return (
-        f"It is made of {', '.join(kinds) or 'nothing'}; a recurrence that a forward writes out itself, "
+        f"It is made of {', '.join(kinds)}; a recurrence that a forward writes out itself, "
         "as SFM's, cannot be recovered."
     )
 
@@ -75,10 +79,20 @@ def in_full(device: torch.device) -> Iterator[None]:
 
 def run_once(module: nn.Module, x: Tensor | PackedSequence, initial: Any = None) -> Any:
     """Run a module on its own device, on a copy that it may change."""
+    check_readable(x)
     device = placement(module)[0]
     given = x.to(device).clone() if isinstance(x, Tensor) else x.to(device)  # pyright: ignore[reportCallIssue, reportArgumentType]
     more = () if initial is None else (_moved(initial, device),)
     return module(given, *more)
+
+
+def check_readable(x: Any) -> None:
+    """Raise TypeError unless a module can read it: a tensor, or a packed sequence."""
+    if not isinstance(x, Tensor | PackedSequence):
+        raise TypeError(
+            f"x must be a tensor, or a PackedSequence, as the module reads it, got {type(x).__name__}. Of "
+            "windows give windows.batch(rows), of one day day.x, of an array torch.from_numpy(x).float()."
+        )
 
 
 def _moved(state: Any, device: torch.device) -> Any:

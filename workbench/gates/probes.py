@@ -15,9 +15,10 @@ from workbench.features.windows import Windows
 from workbench.gates.gradients import input_gradients
 from workbench.gates.packing import evenly
 from workbench.models.spec import check_windows
+from workbench.models.untouched import untouched
 from workbench.training.coverage import fingerprint
 from workbench.training.days import cross_sections, is_cross_sectional
-from workbench.training.prediction import placement
+from workbench.training.prediction import evaluating, placement
 
 COUNT = 16  # sequences, about: a pass over more costs more, and says little that is new
 
@@ -70,6 +71,24 @@ class Probe:
         """Return the inputs of each pass, copies, where the model is."""
         device, dtype = placement(model)
         return [self.windows.batch(rows).to(device, dtype, copy=True) for rows in self.passes]
+
+    def check_suits(self, model: nn.Module) -> None:
+        """Raise ValueError, in words, if the model cannot read the windows or answers what has no loss.
+
+        It runs once, as it would for a look.
+        """
+        try:
+            with torch.no_grad(), evaluating(model), untouched(model):
+                for x, rows in zip(self.batches(model), self.passes, strict=True):
+                    self.loss(model(x), rows)
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            windows = self.windows
+            raise ValueError(
+                f"The probe does not suit this {type(model).__name__}: given {len(windows)} "
+                f"windows of {windows.lookback} bars and {len(windows.feature_names)} features "
+                f"({windows.task}), it failed with {type(error).__name__}: {error}. "
+                "Take the probe from the windows that the model is trained or validated on."
+            ) from error
 
     def loss(self, outputs: Float[Tensor, "batch output"], rows: Tensor) -> Float[Tensor, ""]:
         """Return what the lags' gradients are of, for the windows of one pass whose label is known.

@@ -46,6 +46,8 @@ def gate_states(
 
     Raises
     ------
+    TypeError
+        `x` is neither a tensor nor a packed sequence.
     ValueError
         There are no recurrent layers, none ran, or they compute in less than float32.
     RuntimeError

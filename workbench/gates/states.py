@@ -52,6 +52,11 @@ class LayerGates:
     hidden: Float[Tensor, "batch time state"]
     mask: Bool[Tensor, "batch time"]
 
+    def __repr__(self) -> str:
+        sequences, steps, units = next(iter(self.gates.values())).shape
+        told = f"{sequences} sequences × {steps} steps × {units} units"
+        return f"LayerGates({self.name}: {self.kind}, {', '.join(self.gates)}; {told})"
+
 
 @dataclass(frozen=True, eq=False)
 class GateStates:
@@ -68,6 +73,9 @@ class GateStates:
 
     layers: tuple[LayerGates, ...]
     error: float
+
+    def __repr__(self) -> str:
+        return f"GateStates({', '.join(map(repr, self.layers))}; error {self.error:.2g})"
 
     def __getitem__(self, name: str) -> LayerGates:
         """Return the layer of a name; KeyError lists those that there are."""

@@ -9,7 +9,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from workbench.gates.course import Course
+from workbench.gates.detect import FiniteCheck
 from workbench.gates.findings import Finding
+from workbench.gates.given import ENOUGH_LOOKS, check_optimizer, warn_of_few_looks, warn_of_no_step
 from workbench.gates.log import GateLog
 from workbench.gates.packing import first_rows
 from workbench.gates.probes import COUNT, Probe
@@ -56,6 +58,7 @@ class Watch:
         self._steps = StepWatch(Blocks.of(model), monitor.budget.now)
         self._unwritten = 0  # first row that no file has yet
         self._counts = [0, 0]  # steps of this epoch, and how many of them were measured
+        self._stepless = False  # whether an epoch without steps was told of
         self._told = 0.0
         self._next = 0.0  # seconds of training after which a step may be measured again
         self._handles: list[Any] = []
@@ -65,8 +68,10 @@ class Watch:
         cls, monitor: "GateMonitor", model: nn.Module, optimizer: Optimizer, log: GateLog, course: Course
     ) -> "Watch":
         """Check that the model can be watched, make the log ready, and put the hooks on."""
+        check_optimizer(model, optimizer)
         probe = Probe.of(model, monitor.probe)
         check_finite(probe.windows)
+        probe.check_suits(model)
         watch = cls(monitor, model, probe, log, course)
         watch._remember(log.begin(watch._key(), probe.about(), course.done))
         watch._handles = [
@@ -82,6 +87,9 @@ class Watch:
         budget = self.monitor.budget
         due = self.monitor.every is not None or not self.snapshots or budget.allows(*LOOK)
         self.rows.append(self._row(self.epoch, figures, LEFT_OUT))
+        if not self._counts[0] and not self._stepless:
+            self._stepless = True
+            warn_of_no_step()
         self._counts = [0, 0]
         seen = self._look(self.epoch, figures) if due else None
         self._next = budget.enough_for_step("steps")
@@ -95,6 +103,14 @@ class Watch:
             self.log.end(self.rows[self._unwritten :], monitor.costs)
         self._tell("on_end")
         monitor.budget.stop()
+        if self._saw_little():
+            warn_of_few_looks(len(self.snapshots), self.epoch)
+
+    def _saw_little(self) -> bool:
+        """Tell whether the budget kept a detector, or alerts, from looking often enough to say anything."""
+        asked = self.monitor.alerts is not None or not isinstance(self.monitor.detector, FiniteCheck)
+        left_out = any(row["why"] == LEFT_OUT for row in self.rows)
+        return asked and left_out and len(self.snapshots) < ENOUGH_LOOKS
 
     def break_off(self, error: BaseException) -> None:
         """Stop where an error ended the training; look at what a loss that is no number came from."""

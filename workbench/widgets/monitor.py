@@ -22,6 +22,7 @@ from workbench.widgets.monitorwords import (
     cost_line,
     findings_line,
     findings_told,
+    most_epochs,
     progress_line,
     thinned_line,
 )
@@ -213,7 +214,8 @@ class MonitorWidget(MonitorState):
     def _say(self, record: pd.DataFrame) -> None:
         source, story = self.source, self._story
         if isinstance(source, GateLog):
-            overhead, share, epochs = _last(record, "overhead"), None, None
+            overhead, share = _last(record, "overhead"), None
+            epochs = most_epochs(record, source.snapshot(story.looked[-1]) if story.looked else None)
             self.phase = "finished" if source.over else "open" if story.rows else "waiting"
         else:
             overhead, epochs = source.overhead, source.epochs
@@ -223,7 +225,10 @@ class MonitorWidget(MonitorState):
         self.status = " · ".join(filter(None, [progress_line(story, epochs), cost_line(overhead, share)]))
         self.thinned = thinned_line(record, story)
         told = findings_told(source.findings, story.looked, [layer["name"] for layer in story.layers])
-        self.findings, self.findings_told = told[:MOST_FINDINGS], findings_line(told, story.looked)
+        self.findings, self.findings_told = (
+            told[:MOST_FINDINGS],
+            findings_line(told, story.looked, len(record)),
+        )
 
     def _log(self) -> GateLog | None:
         if isinstance(self.source, GateLog):

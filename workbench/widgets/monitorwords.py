@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.gates.findings import Finding
+from workbench.gates.snapshots import Snapshot
 from workbench.widgets.monitordata import MOST_BYTES, Story, layer_of
 
 MOST_FINDINGS = 30
@@ -87,14 +88,22 @@ def findings_told(
     return [_told(finding, by_key[finding.key], looked, layers) for finding in ranked]
 
 
-def findings_line(told: Sequence[Mapping[str, Any]], looked: Sequence[int]) -> str:
-    """Return how many things are wrong now, and how many were."""
+def most_epochs(record: pd.DataFrame, last: Snapshot | None) -> int | None:
+    """Return how many epochs a training may have at most, by its last snapshot; None if unknown."""
+    if last is None or not last.progress > 0:
+        return None
+    return max(round(last.epoch / last.progress), len(record))
+
+
+def findings_line(told: Sequence[Mapping[str, Any]], looked: Sequence[int], epochs: int = 0) -> str:
+    """Return how many things are wrong now, and how many were; of `epochs` that are over."""
     if not looked:
         return "Nothing has been looked at yet."
     now = sum(each["current"] for each in told)
     before = len(told) - now
     if not told:
-        return "Nothing was found wrong."
+        where = f" in the {len(looked)} of {epochs} epochs looked at" if epochs > len(looked) else ""
+        return f"Nothing was found wrong{where}."
     line = f"{now or 'Nothing'} found wrong in epoch {looked[-1]}"
     line += f", {before} before" if before else ""
     left_out = len(told) - MOST_FINDINGS
