@@ -191,8 +191,8 @@ def test_a_planted_difference_is_found_where_it_is_and_said():
     assert least.min() <= 0.05
     assert found.table.loc[("before", "three"), "low"] > 0
     assert (least.drop(("before", "three")) > 0.05).all()
-    told = f"three (before), {least.min():.2g}"
-    assert found.verdict.startswith(f"More than shifted series differ, by family-wise p: {told}.")
+    told = f"three (before), family-wise p = {least.min():.2g}"
+    assert found.verdict.startswith(f"These differ more than shifted series do: {told}.")
     assert "three" in str(found)
     assert "<table" in found._repr_html_()
 

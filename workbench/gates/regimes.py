@@ -60,9 +60,11 @@ class DrawdownContrast:
         if np.isnan(values).all():
             return " ".join(["No signal varies, so none can differ.", *self.lacking])
         names = [f"{signal} ({phase})" for phase, signal in least.index.to_list()]
-        found = [f"{name}, {p:.2g}" for name, p in zip(names, values, strict=True) if p <= LEVEL]
+        found = [
+            f"{name}, family-wise p = {p:.2g}" for name, p in zip(names, values, strict=True) if p <= LEVEL
+        ]
         if found:
-            head = f"More than shifted series differ, by family-wise p: {'; '.join(found)}."
+            head = f"These differ more than shifted series do: {'; '.join(found)}."
         else:
             head = (
                 "None differs more than shifted series do: the least family-wise p is "

@@ -45,8 +45,7 @@ def gates(
     Returns
     -------
     dict of Axes
-        By the panels' names. Cells are blank where no window has a step, or a value is not finite; a panel
-        of such cells alone says so.
+        By the panels' names. Blank: no window has that step, or its value is not finite.
 
     Raises
     ------

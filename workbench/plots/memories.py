@@ -74,8 +74,13 @@ def memory(
     told = f"{beyond} of {counted(len(lengths))} {verb} beyond the {counted(count, 'bar')}" * (beyond > 0)
     median = f"{lengths.median():.3g}"
     head = f"Memory: the median unit's is {median} bar{'s' * (median != '1')}"
-    told = told or counted(len(lengths))
-    titled(stacked[0], head, told, provenance=provenance or provenance_of(units), share=0.75)
+    titled(
+        stacked[0],
+        head,
+        told or counted(len(lengths)),
+        provenance=provenance or provenance_of(units),
+        share=0.75,
+    )
     return panels
 
 
