@@ -65,6 +65,12 @@ class GateMonitor(TrainingHooks):
         What went wrong in watching, in the log, the detector, the alerts or a listener. It never ends a
         training: a RuntimeWarning names the first of a kind, and all are kept here.
 
+    Raises
+    ------
+    TypeError, ValueError
+        The probe is no Windows, the detector cannot check or is not calibrated, alerts cannot observe, or
+        `every` or `budget` is out of range.
+
     Notes
     -----
     In a loop of one's own: `begin(model, optimizer)` before it, `end_epoch(figures)` after each epoch,
