@@ -205,7 +205,8 @@ wb.plots.recurrent_animation(edges, dates=day.bar_dates, provenance=told)
 #
 # There is no table of good values: what is usual hangs on the model, the data and the epoch. So a detector learns it
 # from healthy trainings with other seeds. Robust rules measure, signal by signal, how far a snapshot is from what was
-# usual at that phase, in robust standard deviations.
+# usual at that phase, in robust standard deviations. They learn the windows too: a training on other windows, be they a
+# month later, looks strange to them, since its inputs are. So calibrate on those to be watched, or on many stretches.
 
 # %%
 lately = train[-RECENT:]
