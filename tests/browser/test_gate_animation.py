@@ -67,7 +67,7 @@ def known() -> SimpleNamespace:
     """The arrays that the notebook draws."""
     made: dict[str, Any] = {}
     exec(MADE, made)
-    return SimpleNamespace(**{name: made[name] for name in ("layers", "dates", "weight")})
+    return SimpleNamespace(**{name: made[name] for name in ("layer", "layers", "dates", "weight")})
 
 
 def mean(layer: SimpleNamespace, panel: str) -> np.ndarray:
@@ -334,6 +334,31 @@ def test_a_page_of_its_own_follows_the_system_and_stands_still_by_itself(
     assert picture.evaluate("(root) => root.awb.words.call({ scene: root.awb.scene, frame: 1, "
                             "picked: { panel: 0, row: 0, column: 0 } })")[1] == "2011-03-02"  # fmt: skip
     assert serious(page, "main") == []
+    context.close()
+
+
+def test_bars_without_dates_are_labelled_at_round_distances_from_the_last(
+    browser: Browser, alone: Watch, tmp_path: Path
+):
+    frames = [known().layer(seed, time=62, unit=1) for seed in range(2)]
+    context = browser.new_context(viewport={"width": 900, "height": 600})
+    alone.watch(context)
+    page = context.new_page()
+    page.add_init_script(
+        "window.written = []; const fill = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, ...at) {"
+        "  window.written.push(text); return fill.call(this, text, ...at); };"
+    )
+    page.goto(f"file://{plots.gate_animation(frames, panels=['input']).save(tmp_path / 'lags.html')}")
+    pictures(page).first.wait_for()
+    page.wait_for_function("window.written.includes('t')")
+    lags = dict.fromkeys(text for text in page.evaluate("window.written") if text.startswith("t"))
+    steps = [int(text[2:] or 0) for text in lags]
+    assert len(steps) > 2
+    assert steps[-1] == 0
+    assert steps == list(range(steps[0], -1, -steps[-2]))
+    assert steps[-2] in (5, 10, 20)
+    assert "1 unit by 62 bars" in (pictures(page).locator("canvas").first.get_attribute("aria-label") or "")
     context.close()
 
 
