@@ -69,19 +69,20 @@ def memory(
     stacked[-1].set_xlim(-0.6, count - 0.4)
     stacked[-1].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     stacked[-1].set_xlabel("Lag [bars before the decision]")
-    beyond = int((lengths > count - 0.5).sum())
-    verb = "remembers" if beyond == 1 else "remember"
-    told = f"{beyond} of {counted(len(lengths))} {verb} beyond the {counted(count, 'bar')}" * (beyond > 0)
+    told = _told(lengths, count)
+    titled(stacked[0], *told, provenance=provenance or provenance_of(units), share=0.75)
+    return panels
+
+
+def _told(lengths: pd.Series, count: int) -> tuple[str, str]:
+    """Return the title: the median, and how many units remember beyond the bars that are drawn."""
     median = f"{lengths.median():.3g}"
     head = f"Memory: the median unit's is {median} bar{'s' * (median != '1')}"
-    titled(
-        stacked[0],
-        head,
-        told or counted(len(lengths)),
-        provenance=provenance or provenance_of(units),
-        share=0.75,
-    )
-    return panels
+    beyond = int((lengths > count - 0.5).sum())
+    if not beyond:
+        return head, counted(len(lengths))
+    verb = "remembers" if beyond == 1 else "remember"
+    return head, f"{beyond} of {counted(len(lengths))} {verb} beyond the {counted(count, 'bar')}"
 
 
 def _lengths(units: pd.DataFrame) -> pd.Series:
