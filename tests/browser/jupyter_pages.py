@@ -105,6 +105,11 @@ def open_notebook(page: Page, server: Server, name: str) -> None:
     assert name in [session["path"] for session in sessions], f"{name} has no kernel. Sessions: {sessions}"
 
 
+def kernel_of(page: Page) -> str:
+    """Return the id of the kernel of the notebook in front; other tests' may run beside it."""
+    return page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
+
+
 def run_all(page: Page, seconds: float = 60) -> None:
     """Run every cell; fail with the error of any that failed."""
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from explorer_pages import ExplorerPage, close_colours, serious
-from jupyter_pages import Watch, run_notebook, save, set_theme, write_notebook
+from jupyter_pages import Watch, kernel_of, run_notebook, save, set_theme, write_notebook
 from jupyter_servers import Server
 from playwright.sync_api import Page, expect
 
@@ -420,9 +420,8 @@ def test_a_saved_notebook_is_small_and_holds_a_picture(explorer: ExplorerPage, l
 def test_the_dead_kernel_is_not_missed_while_looking_around(
     explorer: ExplorerPage, known: Known, lab: Server, watch: Watch
 ):
-    [kernel] = lab.kernels()
     with watch.errors_expected():
-        lab.ask(f"api/kernels/{kernel['id']}", method="DELETE")
+        lab.ask(f"api/kernels/{kernel_of(explorer.page)}", method="DELETE")
         explorer.page.wait_for_timeout(500)
         dismiss_dialogs(explorer.page)
         for layer in explorer.options("layer"):

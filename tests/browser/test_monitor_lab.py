@@ -11,6 +11,7 @@ from jupyter_pages import (
     Watch,
     ask_kernel,
     eventually,
+    kernel_of,
     open_notebook,
     save,
     set_theme,
@@ -285,9 +286,8 @@ def test_jupyterlab_takes_no_key_that_was_meant_for_the_widget(monitor: MonitorP
 def test_what_is_shown_is_not_missed_when_the_kernel_dies(monitor: MonitorPage, lab: Server, watch: Watch):
     page = monitor.page
     save(page)
-    [kernel] = lab.kernels()
     with watch.errors_expected():
-        lab.ask(f"api/kernels/{kernel['id']}", method="DELETE")
+        lab.ask(f"api/kernels/{kernel_of(page)}", method="DELETE")
         page.wait_for_timeout(500)
         for button in page.locator(".jp-Dialog button.jp-mod-accept").all():
             button.click()
